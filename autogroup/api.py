@@ -1,0 +1,86 @@
+"""The two calls most people need: analyze a model, and get its parameter groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from autogroup.capture import capture
+from autogroup.groups import param_groups
+from autogroup.infer import infer
+from autogroup.inputs import as_call, describe, guess_inputs, without_cache
+from autogroup.report import Report
+
+
+def analyze(
+    model: nn.Module, args: object = None, kwargs: dict[str, Any] | None = None, *, mode: str = "train"
+) -> Report:
+    """Find out which parameters of a model are scale-invariant, over which blocks, and why.
+
+    Args:
+        model: any module: on any device or ``meta``, compiled, in DDP or FSDP2. It comes back untouched.
+        args: positional example inputs as a tuple, or a single tensor; only shapes and dtypes matter.
+        kwargs: keyword example inputs. With neither, inputs are guessed from the model.
+        mode: "train" for the training loss, "eval" for the model in evaluation.
+
+    Returns:
+        The report, one entry per parameter.
+
+    Raises:
+        InputError: inputs are of the wrong kind, or none could be guessed.
+        CaptureError: the forward cannot be traced.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        >>> report = analyze(model, torch.zeros(2, 3, 32, 32))
+        >>> report.parameters["0.weight"].channel_dims
+        (0,)
+    """
+    if args is None and kwargs is None:
+        positional, keyword, origin = guess_inputs(model)
+    else:
+        positional, keyword = as_call(args, kwargs)
+        origin = f"given: {describe(positional, keyword)}"
+    keyword, cache_note = without_cache(model, positional, keyword)
+    captured = capture(model, positional, keyword, mode=mode)
+    report = infer(captured)
+    about = {"method": captured.method, "mode": captured.mode, "inputs": origin}
+    return replace(report, capture={**report.capture, **about, "notes": [*captured.notes, *cache_note]})
+
+
+def auto_param_groups(
+    model: nn.Module,
+    args: object = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    weight_decay: float | None = None,
+    decay_invariant: bool = True,
+) -> list[dict[str, Any]]:
+    """Analyze a model and return parameter groups for an optimizer.
+
+    Args:
+        model: the module to train, see ``analyze``.
+        args: positional example inputs, see ``analyze``.
+        kwargs: keyword example inputs, see ``analyze``.
+        weight_decay: ``None``, or the decay of weights and kernels, see ``param_groups``.
+        decay_invariant: whether scale-invariant weights are decayed too.
+
+    Returns:
+        A list of dicts that any ``torch.optim.Optimizer`` accepts, with the keys ``params``,
+        ``param_names``, ``channel_dims`` and ``channel_groups``.
+
+    Raises:
+        InputError: inputs are of the wrong kind, or none could be guessed.
+        CaptureError: the forward cannot be traced.
+        GroupError: the model has nothing to train.
+
+    Example:
+        >>> import torch
+        >>> groups = auto_param_groups(nn.Linear(4, 2), torch.zeros(3, 4))
+        >>> optimizer = torch.optim.SGD(groups, lr=0.1)
+    """
+    report = analyze(model, args, kwargs)
+    return param_groups(report, model, weight_decay=weight_decay, decay_invariant=decay_invariant)

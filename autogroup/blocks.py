@@ -1,0 +1,141 @@
+"""Blocks: the entries of one parameter, which of them must be scaled together, and what became of them.
+
+A union-find over block ids, with two marks per block: *absorbed* (a normalization removed its scale) and
+*escaped* (its scale met an operator or an output that does not allow it). A block whose final class was
+absorbed and never escaped is scale-invariant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, fx
+
+from autogroup.labels import INDEPENDENT
+
+EventKind = Literal["absorbed", "escaped", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An operator that decided the fate of some blocks, and why."""
+
+    kind: EventKind
+    node: fx.Node
+    reason: str
+
+
+class Blocks:
+    """Union-find over the blocks of one parameter.
+
+    Args:
+        name: FQN of the parameter.
+        shape: its shape.
+        grid: block id of every entry, with size 1 on axes whose entries are merged from the start.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...], grid: Tensor) -> None:
+        self.name = name
+        self.shape = shape
+        self.grid = grid
+        self.eps = False
+        self.events: list[Event] = []
+        self._count = grid.numel()
+        # One more entry at the end, so that root[INDEPENDENT] is INDEPENDENT without a branch.
+        self._root = torch.cat([torch.arange(self._count), torch.tensor([INDEPENDENT])])
+        self._absorbed = torch.zeros(self._count, dtype=torch.bool)
+        self._escaped = torch.zeros(self._count, dtype=torch.bool)
+        self._lookups: list[tuple[Tensor, Tensor]] = []
+        self.alive = self._count > 0
+
+    def find(self, labels: Tensor) -> Tensor:
+        """Return the representative of every label; ``INDEPENDENT`` stays."""
+        return self._root[labels]
+
+    def unite(self, a: Tensor, b: Tensor) -> None:
+        """Merge block ``a[i]`` with ``b[i]`` for every i; both hold valid ids."""
+        a, b = torch.broadcast_tensors(self.find(a), self.find(b))
+        pairs = a != b
+        if not bool(pairs.any()):
+            return
+        a, b = a[pairs], b[pairs]
+        root = self._root
+        while a.numel():
+            low, high = torch.minimum(a, b), torch.maximum(a, b)
+            root.scatter_reduce_(0, high, low, "amin")
+            while not torch.equal(nearer := root[root], root):
+                root = nearer
+            a, b = root[a], root[b]
+            pairs = a != b
+            a, b = a[pairs], b[pairs]
+        self._root = root
+
+    def unite_rows(self, rows: Tensor) -> None:
+        """Merge, within each row of a [rest, fibre] matrix, all labels that are not ``INDEPENDENT``."""
+        rows = rows[(rows != INDEPENDENT).any(1)]
+        if rows.shape[0] and rows.shape[1] > 1:
+            first = rows.max(1, keepdim=True).values
+            self.unite(torch.where(rows == INDEPENDENT, first, rows), first)
+
+    def absorb(self, labels: Tensor, node: fx.Node, reason: str) -> None:
+        """Record that ``node`` removed the scale of these blocks."""
+        self._mark(self._absorbed, labels, Event("absorbed", node, reason))
+
+    def escape(self, labels: Tensor, node: fx.Node, reason: str, *, unknown: bool = False) -> None:
+        """Record that the scale of these blocks changes what ``node`` computes otherwise than by a factor."""
+        self._mark(self._escaped, labels, Event("unknown" if unknown else "escaped", node, reason))
+        self.alive = not bool(self._escaped.all())
+
+    def _mark(self, marks: Tensor, labels: Tensor, event: Event) -> None:
+        ids = labels[labels != INDEPENDENT]
+        if ids.numel():
+            marks[ids] = True
+            self.events.append(event)
+
+    def lookup(self, table: Tensor, positions: int) -> Tensor:
+        """Return [positions, columns] labels of rows picked from a [rows, columns] table by unknown indices.
+
+        Nothing is known of the indices, so every position gets blocks of its own; what happens to one of
+        them happens to all rows (see ``settle``). Two positions may hold the same row: that makes the
+        labels finer than the truth, which can lose a claim but never invent one.
+        """
+        start, size = self._root.numel() - 1, positions * table.shape[1]
+        self._root = torch.cat([self._root[:-1], torch.arange(start, start + size), self._root[-1:]])
+        grow = torch.zeros(size, dtype=torch.bool)
+        self._absorbed, self._escaped = torch.cat([self._absorbed, grow]), torch.cat([self._escaped, grow])
+        picked = torch.arange(start, start + size).view(positions, table.shape[1])
+        self._lookups.append((table, picked))
+        return picked
+
+    def settle(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return, for the parameter's grid: block ids, and masks of absorbed and of escaped entries."""
+        for table, picked in self._lookups:
+            self._settle_lookup(table, picked)
+        grid = self.grid
+        return self.find(grid), self._per_class(self._absorbed)[grid], self._per_class(self._escaped)[grid]
+
+    def _per_class(self, marks: Tensor) -> Tensor:
+        """Give every block the mark of any block of its class."""
+        root = self._root[:-1]
+        return torch.zeros_like(marks).scatter_reduce_(0, root, marks, "amax")[root]
+
+    def _settle_lookup(self, table: Tensor, picked: Tensor) -> None:
+        """Carry over to every row of the table what happened at the positions of one lookup."""
+        for marks in (self._absorbed, self._escaped):
+            marks[table] |= self._per_class(marks)[picked].any(0)
+        # A class that holds two positions, or a position and a fixed entry, holds every row.
+        classes = self._root[:-1]
+        position = torch.full_like(classes, -2)
+        position[picked] = torch.arange(picked.shape[0])[:, None]
+        low = torch.full_like(classes, picked.shape[0]).scatter_reduce_(0, classes, position, "amin")
+        high = torch.full_like(classes, -2).scatter_reduce_(0, classes, position, "amax")
+        mixed = (low != high)[self.find(picked)].any(0)
+        for column in range(picked.shape[1]):
+            here = self.find(picked[:, column])
+            together = (self.find(picked) == here[:, None]).any(0).nonzero().flatten()
+            self.unite(table[:, together], table[:, column : column + 1])
+            if bool(mixed[column]):
+                self.unite(table[:, column], here[:1])
+                self.unite(here, here[:1])

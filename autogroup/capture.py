@@ -1,0 +1,139 @@
+"""Capture: a model and example inputs become one flat ATen graph, on fake tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from autogroup.errors import CaptureError
+from autogroup.liveness import remove_dead_code
+from autogroup.subject import Subject
+from autogroup.tracing import TRACES, Traced
+from autogroup.untouched import untouched
+from autogroup.unwrap import clean_fqn, unwrap
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One flat ATen graph of a model in training mode.
+
+    Args:
+        graph: placeholders for parameters, buffers and inputs, then ATen overload calls, then the output.
+            Every node that yields tensors has ``meta["val"]`` (fake tensors), ``meta["module"]`` (FQN of the
+            innermost module, "" for the root) and ``meta["source"]`` ("file.py:41" of the user's code).
+        parameters: first FQN -> placeholder node; tied parameters appear once.
+        aliases: first FQN -> the other FQNs of a tied parameter.
+        buffers: FQN -> placeholder node.
+        trainable: FQNs with requires_grad.
+        method: "make_fx" (fake tensors), "concrete" (a run on real tensors) or "symbolic" (fake tensors, with
+            symbols for sizes that depend on values).
+        mode: "train" or "eval".
+        notes: anything the user should know about this capture.
+        inputs: placeholder nodes of the example inputs' tensors, in order.
+        constants: target of a ``get_attr`` node -> the tensor that the model's code had at hand there.
+    """
+
+    graph: fx.Graph
+    parameters: Mapping[str, fx.Node]
+    aliases: Mapping[str, tuple[str, ...]]
+    buffers: Mapping[str, fx.Node]
+    trainable: frozenset[str]
+    method: str
+    mode: str
+    notes: tuple[str, ...] = ()
+    inputs: tuple[fx.Node, ...] = ()
+    constants: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+def capture(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, mode: str = "train") -> Capture:
+    """Trace one forward pass of ``model`` to ATen operators.
+
+    Args:
+        model: any module, also on ``torch.device("meta")``, compiled, or wrapped in DDP or FSDP2. It comes
+            back exactly as it was.
+        args: positional inputs; tensors may be real, fake or meta, as long as only shapes matter.
+        kwargs: keyword inputs.
+        mode: "train", or "eval" for the model's behaviour in evaluation.
+
+    Returns:
+        The graph, with the names it takes to read it.
+
+    Raises:
+        CaptureError: the forward cannot be traced; says where in the model and what to do.
+
+    Example:
+        >>> captured = capture(nn.Linear(4, 2), (torch.zeros(3, 4),), {})
+        >>> [str(node.target) for node in captured.graph.nodes if node.op == "call_function"]
+        ['aten.linear.default']
+    """
+    if mode not in ("train", "eval"):
+        raise CaptureError(f"mode is {mode!r}; it must be 'train' or 'eval'")
+    subject = Subject.of(unwrap(model), args, kwargs)
+    failures: dict[str, Exception] = {}
+    with untouched(subject.model, training=mode == "train"):
+        for name, trace in TRACES.items():
+            try:
+                return _assemble(subject, trace(subject), mode)
+            except Exception as error:  # whatever the model's own code raises
+                failures[name] = error
+    raise _explain(subject, failures)
+
+
+def _assemble(subject: Subject, traced: Traced, mode: str) -> Capture:
+    """Clean the graph and give its placeholders their names."""
+    graph = traced.module.graph
+    remove_dead_code(graph)
+    nodes = [node for node in graph.nodes if node.op == "placeholder"]
+    split = len(subject.parameters)
+    end = split + len(subject.buffers)
+    parameters = zip(map(clean_fqn, subject.parameters), nodes[:split], strict=True)
+    buffers = zip(map(clean_fqn, subject.buffers), nodes[split:end], strict=True)
+    return Capture(
+        graph=graph,
+        parameters=dict(parameters),
+        aliases={clean_fqn(name): tuple(map(clean_fqn, others)) for name, others in subject.aliases.items()},
+        buffers=dict(buffers),
+        trainable=frozenset(clean_fqn(name) for name, p in subject.parameters.items() if p.requires_grad),
+        method=traced.method,
+        mode=mode,
+        notes=(*_mode_notes(subject.model, mode), *traced.notes),
+        inputs=tuple(nodes[end:]),
+        constants={n.target: getattr(traced.module, n.target) for n in graph.nodes if n.op == "get_attr"},
+    )
+
+
+def _mode_notes(model: nn.Module, mode: str) -> tuple[str, ...]:
+    """Name the submodules that do not follow the mode of the whole."""
+    others = [clean_fqn(name) for name, module in model.named_modules() if module.training != (mode == "train")]
+    if not others:
+        return ()
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return (f"not in {mode} mode, and left so: {', '.join(others[:3])}{more}",)
+
+
+def _explain(subject: Subject, failures: Mapping[str, Exception]) -> CaptureError:
+    """One error for all attempts: the first cause, where it happened, what to do."""
+    first = next(iter(failures.values()))
+    if isinstance(first, CaptureError):
+        return first
+    module, source = subject.provenance.of_error(first)
+    name = type(subject.model).__name__
+    place = f"module {module!r}" if module else f"the forward of {name}"
+    tried = "; ".join(f"{method}: {_summary(error)}" for method, error in list(failures.items())[1:])
+    error = CaptureError(
+        f"{name} could not be traced: {_summary(first)}\n"
+        f"  where: {place}{f' at {source}' if source else ''}\n"
+        f"  also tried: {tried}\n"
+        "  what to do: check that model(*args, **kwargs) runs with these inputs; if it does, the step above needs "
+        "values, so pass a model with real parameters and real inputs, or analyze the part of it that holds the layers"
+    )
+    error.__cause__ = first
+    return error
+
+
+def _summary(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}"

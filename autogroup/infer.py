@@ -1,0 +1,78 @@
+"""Inference: a captured graph becomes a report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+from torch import fx
+
+from autogroup.blocks import Blocks
+from autogroup.capture import Capture
+from autogroup.domain import Dependence, Factor, Key, Value
+from autogroup.initial import initial_grid
+from autogroup.interpret import Interpreter
+from autogroup.paths import Paths
+from autogroup.report import ParameterReport, Relation, Report
+from autogroup.roles import roles
+from autogroup.verdict import judge
+
+
+def infer(capture: Capture) -> Report:
+    """Find, for every parameter, the finest partition over which the loss is scale-invariant.
+
+    Args:
+        capture: a graph from ``autogroup.capture``.
+
+    Returns:
+        The report: one entry per parameter, in model order.
+
+    Raises:
+        RuleError: a rule of this package failed.
+
+    Example:
+        >>> import torch
+        >>> from autogroup.capture import capture
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6, bias=False), torch.nn.LayerNorm(6))
+        >>> infer(capture(model, (torch.zeros(3, 4),), {})).parameters["0.weight"].channel_dims
+        ()
+    """
+    blocks: dict[str, Blocks] = {}
+    seeds: dict[fx.Node, Value] = {}
+    for number, (name, node) in enumerate(capture.parameters.items()):
+        shape = tuple(node.meta["val"].shape)
+        blocks[name] = Blocks(name, shape, initial_grid(node))
+        start = Dependence((Factor(Fraction(1), blocks[name].grid),))
+        seeds[node] = Value(shape, {Key(blocks[name], live=True): start}, name=-1 - number)
+    interpreter = Interpreter(capture.graph, seeds)
+    interpreter.escape_outputs(interpreter.run())
+    paths = Paths(capture.graph, interpreter.memory.hidden_edges)
+    found_roles = roles(capture)
+    parameters: dict[str, ParameterReport] = {}
+    for name, node in capture.parameters.items():
+        judgement = judge(blocks[name], node, paths)
+        parameters[name] = ParameterReport(
+            name=name,
+            shape=blocks[name].shape,
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            partition=judgement.partition,
+            role=found_roles[name],
+            norms=judgement.norms,
+            aliases=capture.aliases.get(name, ()),
+            trainable=name in capture.trainable,
+            eps=blocks[name].eps and judgement.partition is not None,
+            path=judgement.path,
+        )
+    relations = [
+        Relation(p.name, norm, step.operator, step.source)
+        for p in parameters.values()
+        for norm in p.norms
+        for step in p.path[-1:]
+    ]
+    return Report(
+        parameters=parameters,
+        relations=tuple(relations),
+        unknown_ops=dict(Counter(interpreter.unknown_ops).most_common()),
+        capture={"method": capture.method, "mode": capture.mode, "notes": list(capture.notes)},
+    )

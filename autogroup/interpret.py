@@ -1,0 +1,176 @@
+"""The loop: run the rules over a graph, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, fx
+from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
+
+import autogroup.rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the table
+from autogroup.algebra import Context
+from autogroup.domain import Value
+from autogroup.errors import RuleError
+from autogroup.lowering import decomposition
+from autogroup.memory import Memory
+from autogroup.registry import lookup
+from autogroup.rules.movement import overwrite
+
+OUTPUT = "reaches the output with its scale"
+
+
+class Interpreter:
+    """Abstract evaluation of one graph.
+
+    Args:
+        graph: flat graph of ATen overloads; every node that yields tensors has ``meta["val"]``.
+        seeds: values of placeholders; all other placeholders scale with nothing.
+    """
+
+    def __init__(self, graph: fx.Graph, seeds: Mapping[fx.Node, Value]) -> None:
+        self.graph = graph
+        self.seeds = seeds
+        self.unknown_ops: dict[str, int] = {}
+        self.memory = Memory(self._replay, self._store)
+        self._number = 0
+
+    def run(self, *, blame: fx.Node | None = None) -> list[Value]:
+        """Interpret every node; return the values of the output's tensors.
+
+        Args:
+            blame: the node that merges and escapes are attributed to, instead of the graph's own nodes.
+        """
+        outputs: list[Value] = []
+        for node in self.graph.nodes:
+            if node.op == "output":
+                flat, _ = pytree.tree_flatten(node.args)
+                outputs = [self.memory.read(a, node) for a in flat if isinstance(a, fx.Node) and _has_tensor(a)]
+                break
+            value = self.seeds.get(node)
+            if value is None:
+                value = self._evaluate(node, blame or node) if node.op == "call_function" else self._plain(node)
+            self.memory.define(node, value)
+        return outputs
+
+    def escape_outputs(self, outputs: list[Value]) -> None:
+        """What still scales at the output changes the loss."""
+        node = next(n for n in self.graph.nodes if n.op == "output")
+        self._context(node, node).escape_all(outputs, OUTPUT)
+
+    # --- one node ----------------------------------------------------------------------------------------
+
+    def _evaluate(self, node: fx.Node, blame: fx.Node) -> Value:
+        arguments = (node.args, dict(node.kwargs))
+        args, kwargs = pytree.tree_map_only(fx.Node, lambda n: self._read(n, node), arguments)
+        value = self._apply(node, blame, args, kwargs)
+        if node.meta.get("grad", True) is False and _needs_detach(value):
+            ctx = self._context(node, blame)
+            value = pytree.tree_map_only(Value, ctx.detach, value)
+        return value
+
+    def _read(self, source: fx.Node, reader: fx.Node) -> Any:
+        value = self.memory.read(source, reader)
+        if isinstance(value, Value) and not isinstance(source.meta.get("val"), Tensor):
+            return value if value.deps else source.meta.get("val")
+        return value
+
+    def _apply(self, node: fx.Node, blame: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Evaluate one operator on the values of its arguments."""
+        values = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
+        op = node.target
+        if not isinstance(op, OpOverload):
+            return self._call_python(node, blame, args, values)
+        entry = lookup(op)
+        if all(v.plain for v in values) and not (entry and entry.always):
+            return self._plain(node)
+        ctx = self._context(node, blame)
+        if entry is not None:
+            try:
+                return entry.rule(ctx, *args, **kwargs)
+            except Exception as error:
+                raise _rule_error(blame, values, error) from error
+        if not any(v.deps for v in values):
+            return self._plain(node)
+        inner = decomposition(node)
+        if inner is not None:
+            return self._run_inner(inner, node, blame, args, kwargs)
+        name = str(op)
+        self.unknown_ops[name] = self.unknown_ops.get(name, 0) + 1
+        ctx.escape_all(values, f"autogroup has no rule for {name}", unknown=True)
+        return self._plain(node)
+
+    def _call_python(self, node: fx.Node, blame: fx.Node, args: Any, values: list[Value]) -> Any:
+        """``getitem`` on a tuple; any other Python function is unknown."""
+        if getattr(node.target, "__name__", "") == "getitem" and not isinstance(args[0], Value):
+            return args[0][args[1]]
+        if any(v.deps for v in values):
+            name = getattr(node.target, "__name__", str(node.target))
+            self.unknown_ops[name] = self.unknown_ops.get(name, 0) + 1
+            self._context(node, blame).escape_all(values, f"autogroup has no rule for {name}", unknown=True)
+        return self._plain(node)
+
+    def _run_inner(self, inner: fx.Graph, node: fx.Node, blame: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Interpret the operators that an operator without a rule is made of."""
+        tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
+        places = [n for n in inner.nodes if n.op == "placeholder"]
+        nested = Interpreter(inner, dict(zip(places, tensors, strict=True)))
+        nested._number = self._number << 12
+        outputs = nested.run(blame=blame)
+        for name, count in nested.unknown_ops.items():
+            self.unknown_ops[name] = self.unknown_ops.get(name, 0) + count
+        return outputs[0] if isinstance(node.meta.get("val"), Tensor) else tuple(outputs)
+
+    # --- helpers -----------------------------------------------------------------------------------------
+
+    def _context(self, node: fx.Node, blame: fx.Node) -> Context:
+        self._number += 1
+        return Context(node, blame, node.meta.get("val"), self._number)
+
+    def _plain(self, node: fx.Node) -> Any:
+        """A value, or a tuple of values, that scales with nothing."""
+        self._number += 1
+        out = node.meta.get("val")
+        if isinstance(out, (tuple, list)):
+            return tuple(
+                Value(tuple(o.shape), name=(self._number << 20) + i) if isinstance(o, Tensor) else o for i, o in enumerate(out)
+            )
+        return Value(tuple(out.shape) if isinstance(out, Tensor) else (), name=self._number << 20)
+
+    def _replay(self, view: fx.Node, value: Value) -> Value:
+        """Evaluate a view of a tensor that was overwritten since."""
+        args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), view.args)
+        result = self._apply(view, view, (value, *args[1:]), dict(view.kwargs))
+        return result
+
+    def _store(self, base: Value, value: Value, chain: tuple[fx.Node, ...]) -> Value:
+        """Write through a chain of views."""
+
+        def view(tensor: Tensor) -> Tensor:
+            for node in chain:
+                args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), node.args)
+                target: Callable[..., Tensor] = node.target  # pyright: ignore[reportAssignmentType]
+                tensor = target(tensor, *args[1:], **node.kwargs)
+            return tensor
+
+        return overwrite(self._context(chain[-1], chain[-1]), base, value, view)
+
+
+def _has_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+def _needs_detach(value: Any) -> bool:
+    return any(isinstance(v, Value) and v.deps for v in pytree.tree_leaves(value))
+
+
+def _rule_error(node: fx.Node, values: list[Value], error: Exception) -> RuleError:
+    shapes = ", ".join(str(list(v.shape)) for v in values)
+    return RuleError(
+        f"the rule for {node.target} failed on shapes {shapes}\n"
+        f"  where: module {node.meta.get('module', '')!r} at {node.meta.get('source', '')}\n"
+        f"  cause: {type(error).__name__}: {error}\n"
+        "  this is a fault of autogroup, not of the model: please report it with the line above"
+    )
+

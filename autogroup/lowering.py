@@ -1,0 +1,52 @@
+"""Operators without a rule are replaced by the operators they are made of, if torch knows them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions
+from torch._ops import OpOverload
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+
+@cache
+def _table() -> dict[Any, Any]:
+    return dict(core_aten_decompositions())
+
+
+def decomposition(node: fx.Node) -> fx.Graph | None:
+    """Trace what the operator of ``node`` consists of.
+
+    Returns:
+        A graph whose placeholders are the tensors among the node's arguments, in order; ``None`` if torch has
+        no decomposition for the operator, or it does not run on these arguments.
+    """
+    op = node.target
+    if not isinstance(op, OpOverload):
+        return None
+    recipe = _table().get(op)
+    if recipe is None and op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
+        recipe = op.decompose
+    if recipe is None:
+        return None
+    leaves, spec = pytree.tree_flatten((node.args, dict(node.kwargs)))
+    values = [leaf.meta.get("val") if isinstance(leaf, fx.Node) else leaf for leaf in leaves]
+    places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
+
+    def call(*tensors: Tensor) -> Any:
+        filled = list(values)
+        for place, tensor in zip(places, tensors, strict=True):
+            filled[place] = tensor
+        args, kwargs = pytree.tree_unflatten(filled, spec)
+        return recipe(*args, **kwargs)
+
+    try:
+        graph = make_fx(call, tracing_mode="fake")(*(values[i] for i in places)).graph
+    except Exception:  # whatever a decomposition raises on arguments it was not made for
+        return None
+    graph.eliminate_dead_code()
+    return None if any(inner.target is op for inner in graph.nodes) else graph

@@ -1,0 +1,120 @@
+"""Memory: which nodes share storage, so that an in-place write is seen by every later reader.
+
+A captured graph keeps ``x[:, 1:].copy_(y)`` and ``bias[a:b].zero_()`` as the model wrote them. Values are
+therefore kept per storage: a write through a view goes to the base, and a view read after a write is derived
+from the base anew.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, fx
+from torch._ops import OpOverload
+
+from autogroup.domain import Value
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One storage: its base node's current value, and how often it was written."""
+
+    base: fx.Node
+    value: Value
+    writer: fx.Node
+    version: int = 0
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a node's value lives: a chain of view nodes from the base, and the version it was read at."""
+
+    cell: _Cell
+    chain: tuple[fx.Node, ...]
+    value: Value
+    version: int
+
+
+Replay = Callable[[fx.Node, Value], Value]
+"""Applies one view node to another value of its input."""
+
+
+def view_source(node: fx.Node) -> fx.Node | None:
+    """The input whose storage the result shares, by the operator's schema and the fake tensors' storages."""
+    op, source = node.target, node.args[0] if node.args else None
+    if not isinstance(source, fx.Node):
+        return None
+    if not isinstance(op, OpOverload):
+        return source if op is operator.getitem else None
+    mine, theirs = _first_tensor(node), _first_tensor(source)
+    if op._schema.arguments[0].alias_info is None or mine is None or theirs is None:
+        return None
+    return source if mine.untyped_storage()._cdata == theirs.untyped_storage()._cdata else None
+
+
+def _first_tensor(node: fx.Node) -> Tensor | None:
+    value = node.meta.get("val")
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return value if isinstance(value, Tensor) else None
+
+
+def written(node: fx.Node) -> fx.Node | None:
+    """The tensor an in-place operator overwrites."""
+    op = node.target
+    if not isinstance(op, OpOverload) or not node.args:
+        return None
+    first = op._schema.arguments[0].alias_info if op._schema.arguments else None
+    target = node.args[0]
+    return target if first is not None and first.is_write and isinstance(target, fx.Node) else None
+
+
+class Memory:
+    """The values of all nodes.
+
+    Args:
+        replay: evaluates a view node on another value of its input.
+        store: writes a value through a chain of view nodes into a base value.
+    """
+
+    def __init__(self, replay: Replay, store: Callable[[Value, Value, tuple[fx.Node, ...]], Value]) -> None:
+        self._replay = replay
+        self._store = store
+        self._places: dict[fx.Node, _Place] = {}
+        self.hidden_edges: list[tuple[fx.Node, fx.Node]] = []
+
+    def define(self, node: fx.Node, value: Value) -> None:
+        """Give a node the value it computed."""
+        source = view_source(node)
+        place = self._places.get(source) if source is not None else None
+        if place is None or (node.target is operator.getitem and not place.chain):
+            cell = _Cell(node, value, node)
+            self._places[node] = _Place(cell, (), value, 0)
+        elif written(node) is not None:
+            self._write(node, place, value)
+        else:
+            self._places[node] = _Place(place.cell, (*place.chain, node), value, place.cell.version)
+
+    def _write(self, node: fx.Node, place: _Place, value: Value) -> None:
+        cell = place.cell
+        if place.chain:
+            self.hidden_edges.append((cell.writer, node))
+            cell.value = self._store(cell.value, value, place.chain)
+        else:
+            cell.value = value
+        cell.version += 1
+        cell.writer = node
+        self._places[node] = _Place(cell, place.chain, value, cell.version)
+
+    def read(self, node: fx.Node, reader: fx.Node) -> Value:
+        """The value a node has now."""
+        place = self._places[node]
+        if place.version != place.cell.version:
+            value = place.cell.value
+            for view in place.chain:
+                value = self._replay(view, value)
+            place.value, place.version = value, place.cell.version
+            self.hidden_edges.append((place.cell.writer, reader))
+        return place.value

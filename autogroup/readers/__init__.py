@@ -1,0 +1,1 @@
+"""One file per format that a SOURCE can have; ``autogroup.load`` is their only caller."""

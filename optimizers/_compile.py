@@ -1,0 +1,121 @@
+"""The compiled path: one graph per rule and tensor layout, reused for every size, every step and every optimizer.
+
+Numbers enter as 0-d tensors, so neither a scheduler nor the step count recompiles anything. Sizes are symbolic, so all
+3x3 convolutions share a graph. Graphs are per parameter, so a parameter that starts late changes no other graph.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import FunctionType
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from optimizers._hyper import Hyper
+from optimizers._math import Blocks, Cut
+
+Rule = Callable[..., None]
+
+
+class Layout(NamedTuple):
+    """What a graph is specialised on. Two parameters with equal layouts share one graph."""
+
+    rule: Rule
+    flags: tuple[tuple[str, bool], ...]
+    names: tuple[str, ...]
+    blocks: Blocks
+    tensors: tuple[object, ...]
+
+
+def _pattern(x: Tensor | None, seen: dict[int, int]) -> object:
+    """Return what symbolic shapes still specialise on: sizes 0 and 1, equal sizes, order of strides, dtype, device."""
+    if x is None:
+        return None
+    sizes = tuple(n if n < 2 else -seen.setdefault(n, len(seen) + 1) for n in x.shape)
+    strides = x.stride()
+    order = tuple(sorted((d for d in range(x.ndim) if x.shape[d] > 1), key=lambda d: (-strides[d], d)))
+    spec = getattr(x, "device_mesh", None), getattr(x, "placements", None)
+    return sizes, order, x.is_contiguous(), x.dtype, x.device, spec
+
+
+def layout_of(
+    rule: Rule, tensors: Sequence[Tensor | None], blocks: Blocks, flags: dict[str, bool], names: tuple[str, ...]
+) -> Layout:
+    """Return the key under which the graph for these arguments is kept."""
+    seen: dict[int, int] = {}
+    cut = None if blocks.cut is None else Cut(blocks.cut.dim, blocks.cut.pieces, 0)
+    stripped = Blocks(blocks.dims, cut, 0, ())
+    return Layout(rule, tuple(flags.items()), names, stripped, tuple(_pattern(x, seen) for x in tensors))
+
+
+# Inductor 2.13 fails on the CPU for some rules with several reductions (a KeyError while it fuses their loops), unless
+# loops are fused less. Tried second, because it runs a little slower.
+ATTEMPTS: tuple[dict[str, int] | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
+
+
+@cache
+def compiled(layout: Layout, attempt: int) -> Callable[[list[Tensor | None], list[Tensor]], None]:
+    """Return the compiled function for one layout. Nothing is compiled before its first call."""
+    rule, flags, names, blocks = layout.rule, dict(layout.flags), layout.names, layout.blocks
+
+    def entry(tensors: list[Tensor | None], numbers: list[Tensor]) -> None:
+        rule(*tensors, Hyper(blocks, flags, dict(zip(names, numbers, strict=True))))
+
+    # Dynamo counts (and limits) recompilations per code object, so each layout gets a code object of its own.
+    code = entry.__code__.replace(co_name=f"rule_{compiled.cache_info().misses}")
+    fresh = FunctionType(code, entry.__globals__, code.co_name, None, entry.__closure__)
+    return cast("Callable[..., Any]", torch.compile)(fresh, dynamic=True, fullgraph=True, options=ATTEMPTS[attempt])
+
+
+class Compiler:
+    """Runs rules compiled, or eagerly (after one warning) what this machine cannot compile."""
+
+    def __init__(self) -> None:
+        self._failures: dict[Layout, int] = {}
+        self._warned = False
+        self._numbers: dict[object, list[Tensor]] = {}
+
+    def run(
+        self, rule: Rule, tensors: list[Tensor | None], blocks: Blocks, flags: dict[str, bool], values: dict[str, float]
+    ) -> None:
+        """Apply ``rule``, which changes ``tensors`` in place."""
+        layout = layout_of(rule, tensors, blocks, flags, tuple(values))
+        # Parameters would be compiled with static shapes; plain tensors sharing their storage are not.
+        plain = [None if x is None else x.detach() for x in tensors]
+        while (attempt := self._failures.get(layout, 0)) < len(ATTEMPTS):
+            try:
+                compiled(layout, attempt)(plain, self._as_tensors(values, plain))
+            except RuntimeError as error:
+                # Compilers fail before the graph runs, so nothing has been changed yet. Other errors are not ours.
+                if not _is_compiler_error(error):
+                    raise
+                self._failures[layout] = attempt + 1
+                if attempt + 1 == len(ATTEMPTS):
+                    self._warn(str(error).strip().split("\n")[0])
+            else:
+                return
+        rule(*tensors, Hyper(blocks, flags, values))
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"impl='compiled' runs eagerly, compiling failed: {reason}", RuntimeWarning, stacklevel=2)
+
+    def forget_numbers(self) -> None:
+        """Drop the numbers of the last step."""
+        self._numbers.clear()
+
+    def _as_tensors(self, values: dict[str, float], tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        p = cast("Tensor", tensors[0])
+        key = (p.dtype, p.device, tuple(values.values()))
+        if key not in self._numbers:  # one transfer for all parameters that use the same numbers
+            self._numbers[key] = list(torch.tensor(key[2], dtype=p.dtype, device=p.device).unbind())
+        return self._numbers[key]
+
+
+def _is_compiler_error(error: RuntimeError) -> bool:
+    # torch.compile itself raises a bare RuntimeError where Dynamo does not exist for this Python or platform.
+    home = type(error).__module__
+    return home.startswith(("torch._dynamo", "torch._inductor")) or "torch.compile" in str(error)
