@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Not on first use: importing the submodule later would put the module in the place of the function.
+from autogroup.certify import certify
 from autogroup.errors import (
     AutogroupError,
     CaptureError,
@@ -18,7 +20,6 @@ from autogroup.report import ParameterReport, Relation, Report, Step
 
 if TYPE_CHECKING:
     from autogroup.api import analyze, auto_param_groups
-    from autogroup.certify import certify
     from autogroup.render.table import print_table
 
 __all__ = [
@@ -43,7 +44,6 @@ __all__ = [
 _LAZY = {
     "analyze": "autogroup.api",
     "auto_param_groups": "autogroup.api",
-    "certify": "autogroup.certify",
     "print_table": "autogroup.render.table",
 }
 """Public names whose modules are imported on first use: they pull in tracing, or rich."""

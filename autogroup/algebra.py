@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from autogroup.domain import Dependence, Factor, Key, Move, Value, aligned, normal_form
+from autogroup.domain import Dependence, Factor, Key, Move, Value, aligned, kept, normal_form
 from autogroup.labels import (
     INDEPENDENT,
     MAX_TERMS,
@@ -111,14 +111,14 @@ class Context:
                 dep = self._without_terms(key, dep, mixed)
                 dep = Dependence(normal_form(key.blocks, first.factors + dep.factors))
             deps[cut] = dep
-        return Value(value.shape, _kept(deps), value.zero, value.name)
+        return Value(value.shape, kept(deps), value.zero, value.name)
 
     # --- elementwise -----------------------------------------------------------------------------------
 
     def homogeneous(self, value: Value, reason: str) -> Value:
         """A map with f(αx) = αf(x), elementwise: keeps degrees, tolerates no additive term."""
         deps = {key: self._without_terms(key, dep, reason) for key, dep in value.deps.items()}
-        return Value(value.shape, _kept(deps), value.zero, self.name())
+        return Value(value.shape, kept(deps), value.zero, self.name())
 
     def power(self, value: Value, exponent: Fraction, reason: str) -> Value:
         """``value ** exponent``: degrees are multiplied."""
@@ -128,7 +128,7 @@ class Context:
             deps[key] = Dependence(tuple(Factor(f.degree * exponent, f.labels) for f in dep.factors))
         if exponent == 0:
             return self.plain(value.shape, value.zero)
-        return Value(value.shape, _kept(deps), value.zero if exponent > 0 else None, self.name())
+        return Value(value.shape, kept(deps), value.zero if exponent > 0 else None, self.name())
 
     def negate(self, value: Value) -> Value:
         """``-value``."""
@@ -144,17 +144,17 @@ class Context:
             if not key.blocks.alive:
                 continue
             if key in a.deps and key in b.deps:
-                dep = self._join_both(key, a, negated, len(shape), negative=subtract)
+                dep = self._join_both(key, a, negated, shape, negative=subtract)
             elif key in a.deps:
-                dep = self._join_one(key, a.deps[key], b, len(shape), negative=subtract)
+                dep = self._join_one(key, a.deps[key], b, shape, negative=subtract)
             else:
-                dep = self._join_one(key, negated.deps[key], a, len(shape), negative=False)
+                dep = self._join_one(key, negated.deps[key], a, shape, negative=False)
             if dep is not None:
                 deps[key] = dep
         zero = None
         if a.zero is not None and b.zero is not None:
             zero = align(a.zero, len(shape)) & align(b.zero, len(shape))
-        return Value(shape, _kept(deps), zero, self.name())
+        return Value(shape, kept(deps), zero, self.name())
 
     def _terms_of(self, other: Value, ndim: int, *, negative: bool) -> Tensor | None:
         """Ids of a value used as an additive term; ``None`` when it varies too much to be followed."""
@@ -163,20 +163,22 @@ class Context:
             return None
         return align(-ids if negative else ids, ndim)
 
-    def _join_one(self, key: Key, dep: Dependence, other: Value, ndim: int, *, negative: bool) -> Dependence | None:
+    def _join_one(self, key: Key, dep: Dependence, other: Value, shape: Shape, *, negative: bool) -> Dependence | None:
         """Add a value that does not scale with the parameter."""
+        ndim = len(shape)
         dep = aligned(dep, ndim)
         if other.zero is not None and bool(other.zero.all()):
             return dep
         terms = self._terms_of(other, ndim, negative=negative)
-        if terms is None or _numel(terms, dep.terms) > MAX_TERMS:
-            self._escape_dep(key, dep, "adds a value that does not scale and varies everywhere")
+        if terms is None or _varies_everywhere(shape, terms, dep.terms):
+            self._escape_dep(key, dep, "adds a value that does not scale")
             return None
         # Where the scaled part is exactly zero, the sum is only the other value: labels there stay independent.
         return Dependence(dep.factors, add_terms(dep.terms, terms))
 
-    def _join_both(self, key: Key, a: Value, b: Value, ndim: int, *, negative: bool) -> Dependence | None:
+    def _join_both(self, key: Key, a: Value, b: Value, shape: Shape, *, negative: bool) -> Dependence | None:
         """Add two values that scale with the same parameter; ``negative``: ``b`` is a negated value."""
+        ndim = len(shape)
         left, right = aligned(a.deps[key], ndim), aligned(b.deps[key], ndim)
         blocks = key.blocks
         both = left.support & right.support
@@ -207,7 +209,7 @@ class Context:
                 alone = alone & ~align(value.zero, ndim)
             if bool(alone.any()):
                 ids = self._terms_of(value, ndim, negative=sign)
-                if ids is None or _numel(ids, terms, alone) > MAX_TERMS:
+                if ids is None or _varies_everywhere(shape, ids, terms, alone):
                     self._escape_dep(key, Dependence(tuple(factors)), "adds a value that scales only in part")
                     return None
                 terms = add_terms(terms, nonzero_terms(torch.where(alone, ids, ZERO_TERM)))
@@ -232,19 +234,14 @@ class Context:
         zero = _any_zero(a.zero, b.zero, len(shape))
         if zero is not None:
             deps = {k: _outside(d, zero) for k, d in deps.items()}
-        return Value(shape, _kept(deps), zero, self.name())
+        return Value(shape, kept(deps), zero, self.name())
 
     def _product_both(self, key: Key, left: Dependence, right: Dependence) -> Dependence | None:
-        overlap = left.support & right.support
-        for dep in (left, right):
-            if dep.terms is not None and bool((overlap & (dep.terms != ZERO_TERM)).any()):
-                self._escape_dep(key, left, "multiplies two scaled values of which one has a term that does not scale")
-                self._escape_dep(key, right, "multiplies two scaled values of which one has a term that does not scale")
-                return None
-        if left.terms is not None or right.terms is not None:
-            # Disjoint supports with terms: rare enough to be given up rather than followed.
-            self._escape_dep(key, left, "multiplies scaled values that carry terms")
-            self._escape_dep(key, right, "multiplies scaled values that carry terms")
+        # A term matters where its own operand scales (it does not) and where the other one does (it would).
+        reach = left.support | right.support
+        if any(d.terms is not None and bool((reach & (d.terms != ZERO_TERM)).any()) for d in (left, right)):
+            for dep in (left, right):
+                self._escape_dep(key, dep, "multiplies two scaled values of which one carries an added term")
             return None
         before = (*left.factors, *right.factors)
         after = normal_form(key.blocks, before)
@@ -264,8 +261,8 @@ class Context:
         if dep.terms is None:
             return dep
         ids = self._terms_of(other, len(shape), negative=False)
-        if ids is None or _numel(ids, dep.terms) > MAX_TERMS:
-            self._escape_dep(key, dep, "has a term that does not scale and varies everywhere")
+        if ids is None or _varies_everywhere(shape, ids, dep.terms):
+            self._escape_dep(key, dep, "multiplies an added term that does not scale by another value")
             return None
         return Dependence(dep.factors, nonzero_terms(_scaled_terms(dep.terms, ids)))
 
@@ -294,7 +291,7 @@ class Context:
         if value.zero is not None:
             rows, rest = rows_over(value.zero, axes)
             zero = rows.all(1).view(rest)
-        return Value(shape, _kept(deps), zero, self.name())
+        return Value(shape, kept(deps), zero, self.name())
 
     def _unite_over(self, key: Key, labels: Tensor, axes: Sequence[int], zero: Tensor | None, what: str) -> Tensor:
         """Unite the blocks along ``axes``; blocks that lie on part of a fibre only escape."""
@@ -370,11 +367,11 @@ class Context:
         """Let the blocks at the masked positions escape; return the dependence without them."""
         if not bool(mask.any()):
             return dep
-        kept: list[Factor] = []
+        rest: list[Factor] = []
         for f in dep.factors:
             self.escape(key, torch.where(mask, f.labels, INDEPENDENT), reason)
-            kept.append(Factor(f.degree, torch.where(mask, INDEPENDENT, f.labels)))
-        return Dependence(tuple(kept), dep.terms)
+            rest.append(Factor(f.degree, torch.where(mask, INDEPENDENT, f.labels)))
+        return Dependence(tuple(rest), dep.terms)
 
     def _without_terms(self, key: Key, dep: Dependence, reason: str) -> Dependence:
         if dep.terms is None:
@@ -397,19 +394,15 @@ def _outside(dep: Dependence, mask: Tensor) -> Dependence:
     return Dependence(tuple(Factor(f.degree, torch.where(mask, INDEPENDENT, f.labels)) for f in dep.factors), dep.terms)
 
 
-def _kept(deps: dict[Key, Dependence]) -> dict[Key, Dependence]:
-    """Drop parameters that no position scales with any more."""
-    return {k: d for k, d in deps.items() if d.factors and k.blocks.alive and bool(d.support.any())}
-
-
 def _any_zero(a: Tensor | None, b: Tensor | None, ndim: int) -> Tensor | None:
     masks = [align(m, ndim) for m in (a, b) if m is not None]
     return None if not masks else masks[0] if len(masks) == 1 else masks[0] | masks[1]
 
 
-def _numel(*tensors: Tensor | None) -> int:
-    """Number of positions after broadcasting."""
-    return prod(torch.broadcast_shapes(*(tuple(t.shape) for t in tensors if t is not None)))
+def _varies_everywhere(shape: Shape, *tensors: Tensor | None) -> bool:
+    """Whether a term varies along every axis, or too much to be followed: no norm would remove it."""
+    sizes = torch.broadcast_shapes(*(tuple(t.shape) for t in tensors if t is not None))
+    return prod(sizes) > MAX_TERMS or (sizes != (1,) * len(sizes) and all(n == m for n, m in zip(sizes, shape, strict=True)))
 
 
 def _degrees(dep: Dependence) -> str:

@@ -65,6 +65,7 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, 
         CaptureError: the forward cannot be traced; says where in the model and what to do.
 
     Example:
+        >>> import torch
         >>> captured = capture(nn.Linear(4, 2), (torch.zeros(3, 4),), {})
         >>> [str(node.target) for node in captured.graph.nodes if node.op == "call_function"]
         ['aten.linear.default']

@@ -31,8 +31,8 @@ _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\w+))?")
 
 _SOURCE = (
     "package.module:callable, file.py:callable (a module, its class, or a function returning a module, (module, "
-    "args) or (module, args, kwargs)), torchvision:NAME, timm:NAME, a .pt2 file of torch.export, or a .pt/.pth file "
-    "with a whole module (needs --trust)"
+    "args) or (module, args, kwargs)), torchvision:NAME, timm:NAME, hf:FOLDER (with a config.json), a .pt2 file of "
+    "torch.export, or a .pt/.pth file with a whole module (needs --trust)"
 )
 _EPILOG = (
     "exit codes: 0 fine; 1 --verify refuted a claim; 2 bad usage or unreadable input; 3 refused because reading the "
@@ -93,7 +93,8 @@ class _Version(argparse.Action):
             number = version("autogroup")
         except PackageNotFoundError:
             number = "(not installed, run from its source)"
-        parser.exit(OK, f"autogroup {number}\n")
+        print(f"autogroup {number}")
+        parser.exit(OK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -255,6 +256,8 @@ def _example(shape: tuple[int, ...], dtype: str, device: str) -> Tensor:
 def _report_error(error: Exception) -> None:
     """Print an error in one line; one that was not raised on purpose also says what it is."""
     text = " ".join(str(error).split())
+    if isinstance(error, InputError) and "args=" in text:
+        text += " (on the command line: --input SHAPE[:DTYPE])"
     if not isinstance(error, AutogroupError):
         text = f"{type(error).__name__}: {text}"
     print(f"autogroup: {text}", file=sys.stderr)

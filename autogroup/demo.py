@@ -6,6 +6,8 @@ The one file that knows both packages.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -49,13 +51,24 @@ class DemoNet(nn.Module):
 
 def run_demo() -> None:
     """Run the demonstration; prints to standard output, needs no network and no file."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(0)
         model = DemoNet()
         images, labels = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH,))
         report = _inspect_file(model, images)
         _train(model, images, labels)
         _show_geometry(model, report, images, labels)
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Layers this small are slower on several threads, and very slow where other programs need the processors."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _inspect_file(model: nn.Module, images: Tensor) -> Report:
@@ -94,7 +107,7 @@ def _show_geometry(model: nn.Module, report: Report, images: Tensor, labels: Ten
     model.zero_grad()
     F.cross_entropy(model(images), labels).backward()
     print("\n4. scaling a block leaves the loss unchanged, so its gradient is orthogonal to it: the largest")
-    print("   |<w, g>| / (|w| |g|) over the blocks of each parameter\n")
+    print("   |<w, g>| / (|w| |g|) over the blocks of each parameter (0 but for rounding and the eps of the norms)\n")
     for name, parameter in model.named_parameters():
         partition = report.parameters[name].partition
         if report.parameters[name].verdict == "invariant" and partition is not None:

@@ -86,7 +86,12 @@ class Value:
     def move(self, shape: tuple[int, ...], fn: Move, name: int) -> Value:
         """Return the value after a data movement."""
         zero = None if self.zero is None else fn(self.zero)
-        return Value(shape, {k: d.move(fn) for k, d in self.deps.items()}, zero, name)
+        return Value(shape, kept({k: d.move(fn) for k, d in self.deps.items()}), zero, name)
+
+
+def kept(deps: Mapping[Key, Dependence]) -> dict[Key, Dependence]:
+    """Drop parameters that no position scales with any more."""
+    return {k: d for k, d in deps.items() if k.blocks.alive and d.factors and bool(d.support.any())}
 
 
 def normal_form(blocks: Blocks, factors: Sequence[Factor]) -> tuple[Factor, ...]:

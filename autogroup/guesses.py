@@ -155,7 +155,7 @@ def _for_layer(module: nn.Module, dtype: torch.dtype) -> Iterator[Tensor]:
         case nn.RNNBase():
             shapes = [(4, 8, module.input_size), (8, module.input_size)]
         case nn.MultiheadAttention():
-            shapes = _feature_shapes(module.embed_dim)
+            shapes = _feature_shapes(module.embed_dim)[::-1][1:]
         case nn.LayerNorm() | nn.RMSNorm():
             last = module.normalized_shape
             shapes = [(BATCH, TOKENS, *last), (4, *last)]

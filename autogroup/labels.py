@@ -21,7 +21,7 @@ INDEPENDENT = -1
 ZERO_TERM = 0
 """Id of an additive term that is exactly zero."""
 
-MAX_TERMS = 1 << 18
+MAX_TERMS = 1 << 16
 """More distinct additive terms than this are not tracked: no norm cancels a term that varies everywhere."""
 
 Shape = tuple[int, ...]

@@ -11,15 +11,16 @@ from torch import nn
 
 from autogroup.capture import Capture
 from autogroup.errors import LoadError
+from autogroup.infer import infer
 from autogroup.readers.exported import read_exported
-from autogroup.readers.named import read_timm, read_torchvision
+from autogroup.readers.named import read_timm, read_torchvision, read_transformers
 from autogroup.readers.pickled import read_pickled
 from autogroup.readers.python_source import read_python
 from autogroup.report import Report
 
 ACCEPTED = (
     "a .pt2 file (torch.export), a .pt or .pth file with a whole module (--trust), package.module:callable, "
-    "file.py:callable, torchvision:NAME or timm:NAME"
+    "file.py:callable, torchvision:NAME, timm:NAME or hf:FOLDER (with a config.json)"
 )
 _NO_GRAPH = "a file of tensors has names and shapes but no graph: name code that builds the architecture instead"
 _REFUSED_SUFFIXES = {
@@ -47,8 +48,8 @@ def load(source: str, *, trust: bool = False) -> Loaded:
     """Read a SOURCE.
 
     Args:
-        source: ``package.module:callable``, ``file.py:callable``, ``torchvision:NAME``, ``timm:NAME``, a ``.pt2``
-            file, or a ``.pt``/``.pth`` file.
+        source: ``package.module:callable``, ``file.py:callable``, ``torchvision:NAME``, ``timm:NAME``,
+            ``hf:FOLDER``, a ``.pt2`` file, or a ``.pt``/``.pth`` file.
         trust: whether code stored in a pickle file may run. Nothing else needs it: naming your own code runs it.
 
     Returns:
@@ -69,6 +70,8 @@ def load(source: str, *, trust: bool = False) -> Loaded:
         return Loaded(source, model=read_torchvision(name))
     if library == "timm" and name:
         return Loaded(source, model=read_timm(name))
+    if library == "hf" and name:
+        return Loaded(source, model=read_transformers(Path(name)))
     path = Path(source)
     if path.exists():
         return _load_file(path, trust=trust)
@@ -90,8 +93,6 @@ def analyze_capture(capture: Capture) -> Report:
         >>> sorted(analyze_capture(load(str(path)).capture).parameters)
         ['bias', 'weight']
     """
-    from autogroup.infer import infer
-
     report = infer(capture)
     about = {"method": capture.method, "mode": capture.mode, "notes": list(capture.notes)}
     return replace(report, capture={**report.capture, **about})

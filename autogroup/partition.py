@@ -42,12 +42,16 @@ class Partition:
         """Bring the labels to their canonical form: compressed and numbered by first occurrence."""
         if self.labels.dim() != len(self.shape):
             raise ValueError(f"labels have {self.labels.dim()} axes, the parameter has shape {self.shape}")
+        if any(size not in (1, full) for size, full in zip(self.labels.shape, self.shape, strict=True)):
+            raise ValueError(f"labels of shape {tuple(self.labels.shape)} do not broadcast to {tuple(self.shape)}")
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "labels", _number(compress(self.labels)))
 
     @classmethod
     def from_dims(cls, shape: tuple[int, ...], dims: tuple[int, ...], groups: int | None = None) -> Partition:
         """Build the partition that the group keys ``channel_dims`` and ``channel_groups`` describe."""
+        if groups is not None and not dims:
+            raise ValueError(f"channel_groups={groups} cuts the first of channel_dims, but channel_dims is empty")
         labels = torch.zeros((1,) * len(shape), dtype=torch.int64)
         for position, dim in enumerate(dims):
             index = torch.arange(shape[dim])
@@ -78,7 +82,9 @@ class Partition:
             return ()
         inside = (self.labels != OUTSIDE).flatten(1).all(1) if self.labels.dim() > 1 else self.labels != OUTSIDE
         inside = inside.expand(self.shape[0])
-        edges = torch.diff(inside.to(torch.int8), prepend=torch.zeros(1, dtype=torch.int8), append=torch.zeros(1, dtype=torch.int8))
+        edges = torch.diff(
+            inside.to(torch.int8), prepend=torch.zeros(1, dtype=torch.int8), append=torch.zeros(1, dtype=torch.int8)
+        )
         starts, stops = (edges == 1).nonzero().flatten().tolist(), (edges == -1).nonzero().flatten().tolist()
         return tuple(zip(starts, stops, strict=True))
 
@@ -96,7 +102,7 @@ class Partition:
         if not self.covers:
             return None, None
         varying = [d for d, n in enumerate(self.labels.shape) if n > 1]
-        best: tuple[tuple[int, ...], int | None] = ()  , None
+        best: tuple[tuple[int, ...], int | None] = (), None
         best_blocks = 1
         for count in range(len(varying), 0, -1):
             for dims in combinations(varying, count):
@@ -121,12 +127,16 @@ class Partition:
         return bool((owner[fine] == coarse).all())
 
     def refines(self, other: Partition) -> bool:
-        """Whether every block of ``other`` is a union of blocks of this partition."""
+        """Whether every block of ``other`` is a union of blocks of this partition.
+
+        Entries that are in no block of ``other`` do not matter: dropping blocks leaves a coarser claim.
+        """
         shape = torch.broadcast_shapes(self.labels.shape, other.labels.shape)
         fine, coarse = self.labels.expand(shape).reshape(-1), other.labels.expand(shape).reshape(-1)
-        owner = torch.full((self.num_blocks + 1,), OUTSIDE, dtype=torch.int64)
-        owner[fine] = coarse
-        return bool((owner[fine] == coarse).all())
+        held = fine != OUTSIDE
+        owner = torch.full((self.num_blocks,), OUTSIDE, dtype=torch.int64)
+        owner[fine[held]] = coarse[held]
+        return bool((coarse[~held] == OUTSIDE).all()) and bool((owner[fine[held]] == coarse[held]).all())
 
     def __eq__(self, other: object) -> bool:
         """Partitions are equal when they hold the same blocks."""
@@ -137,7 +147,7 @@ class Partition:
         return hash((self.shape, tuple(self.labels.shape), self.num_blocks))
 
     def __str__(self) -> str:
-        """Print einops-style: ``o i h w -> o``, ``(g o) i -> g  g=8``, ``o i -> ()``, or the row ranges."""
+        """Print einops-style, e.g. ``o i -> o``, ``(g o) i -> g  g=8``, ``(o g) i -> g  g=8``, or count the blocks."""
         axes = self._axis_names()
         if not self.covers:
             ranges = ", ".join(f"{a}:{b}" for a, b in self.rows) or "some entries"
@@ -145,7 +155,11 @@ class Partition:
         dims, groups = self.keys()
         assert dims is not None
         if not self.exact_keys:
-            return f"{' '.join(axes)} -> {self.num_blocks} unequal blocks"
+            strided = self._strided_dim()
+            if strided is None:
+                return f"{' '.join(axes)} -> {self.num_blocks} {'blocks' if self._equal_sizes() else 'unequal blocks'}"
+            axes[strided] = f"({axes[strided]} g)"
+            return f"{' '.join(axes)} -> g  g={self.num_blocks}"
         if not dims:
             return f"{' '.join(axes)} -> ()".strip()
         kept = [axes[d] for d in dims]
@@ -154,6 +168,19 @@ class Partition:
         first = axes[dims[0]]
         axes[dims[0]] = f"(g {first})"
         return f"{' '.join(axes)} -> {' '.join(['g', *kept[1:]])}  g={groups}"
+
+    def _strided_dim(self) -> int | None:
+        """The dim whose index modulo the number of blocks names the block, if there is one."""
+        varying = [d for d, n in enumerate(self.labels.shape) if n > 1]
+        if len(varying) != 1:
+            return None
+        labels = self.labels.reshape(-1)
+        return varying[0] if torch.equal(labels, torch.arange(labels.numel()) % self.num_blocks) else None
+
+    def _equal_sizes(self) -> bool:
+        """Whether all blocks have the same number of entries."""
+        sizes = torch.bincount(self.labels.reshape(-1))
+        return bool((sizes == sizes[0]).all()) if sizes.numel() else True
 
     def _axis_names(self) -> list[str]:
         letters = _AXIS_LETTERS.get(len(self.shape))

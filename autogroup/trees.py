@@ -24,6 +24,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
         tree: nested tuples, lists, dicts, dataclasses, mappings and anything registered as a pytree.
 
     Example:
+        >>> import torch
         >>> map_tensors(lambda t: t + 1, {"x": [torch.zeros(1), None]})
         {'x': [tensor([1.]), None]}
     """
@@ -63,6 +64,7 @@ def find_tensors(tree: Any) -> list[Tensor]:
     Looks into containers, dataclasses, mappings and the attributes of any other object, except modules.
 
     Example:
+        >>> import torch
         >>> [t.shape for t in find_tensors({"logits": torch.zeros(2), "loss": None})]
         [torch.Size([2])]
     """

@@ -30,7 +30,7 @@ class BlockOptimizer(Optimizer):
         rule: ``rule(p, g, *slots, h)``, a static method: the equations. It updates p and the slots in place and leaves
             the gradient g as it is. The slots come in the order of their declaration, ``None`` where one is not wanted;
             h has the numbers and flags of ``hyper``, and ``h.blocks``. It uses only tensor methods that `TensorList`
-            has too, and branches on flags and ``None``, never on numbers or tensors.
+            has too, reduces only through ``h.blocks``, and branches on flags and ``None``, never on numbers or tensors.
         slots: name → `Slot`: the whole per-parameter state besides ``step``.
         impls: the paths the rule supports; rules on whole matrices are loop-only.
         checks: bounds of options that the shared table `CHECKS` lacks or defines otherwise.

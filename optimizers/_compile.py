@@ -69,6 +69,20 @@ def compiled(layout: Layout, attempt: int) -> Callable[[list[Tensor | None], lis
     return cast("Callable[..., Any]", torch.compile)(fresh, dynamic=True, fullgraph=True, options=ATTEMPTS[attempt])
 
 
+def _plain(tensors: Sequence[Tensor | None], blocks: Blocks) -> list[Tensor | None]:
+    """Return tensors that share the storage of ``tensors`` and need as few graphs as possible.
+
+    Parameters would be compiled with static shapes, plain tensors are not. Without blocks the shape does not matter, so
+    all contiguous tensors share the graph for vectors.
+    """
+    flat = blocks.elementwise and all(x is None or (x.is_contiguous() and not _sharded(x)) for x in tensors)
+    return [None if x is None else x.detach().view(-1) if flat else x.detach() for x in tensors]
+
+
+def _sharded(x: Tensor) -> bool:
+    return hasattr(x, "placements")
+
+
 class Compiler:
     """Runs rules compiled, or eagerly (after one warning) what this machine cannot compile."""
 
@@ -81,9 +95,8 @@ class Compiler:
         self, rule: Rule, tensors: list[Tensor | None], blocks: Blocks, flags: dict[str, bool], values: dict[str, float]
     ) -> None:
         """Apply ``rule``, which changes ``tensors`` in place."""
-        layout = layout_of(rule, tensors, blocks, flags, tuple(values))
-        # Parameters would be compiled with static shapes; plain tensors sharing their storage are not.
-        plain = [None if x is None else x.detach() for x in tensors]
+        plain = _plain(tensors, blocks)
+        layout = layout_of(rule, plain, blocks, flags, tuple(values))
         while (attempt := self._failures.get(layout, 0)) < len(ATTEMPTS):
             try:
                 compiled(layout, attempt)(plain, self._as_tensors(values, plain))

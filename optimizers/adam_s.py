@@ -1,10 +1,13 @@
 """AdamS: Adam on spheres without transport (Roburin et al. 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from optimizers._base import BlockOptimizer
+from optimizers._math import Blocks
 from optimizers.adam_srt import AdamSRT
 
 
@@ -63,6 +66,19 @@ class AdamS(AdamSRT):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        super().__init__(
-            params, lr, betas, eps, weight_decay, channel_dims, channel_groups, channel_wise, False, maximize, impl
-        )
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "channel_dims": channel_dims,
+            "channel_groups": channel_groups,
+            "channel_wise": channel_wise,
+            "maximize": maximize,
+        }
+        # Past AdamSRT's constructor: a group cannot switch the transport on.
+        BlockOptimizer.__init__(self, params, defaults, impl)
+
+    def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
+        """Return the numbers and flags of one parameter."""
+        return super().hyper({**group, "rt": False}, t, blocks)

@@ -17,10 +17,10 @@ MAX_LINES = 400
 
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
-    __main__ cli demo load readers render api groups certify _twin _exact roles infer
-    rules registry algebra domain blocks labels
+    __main__ cli demo load readers render api groups certify _twin _exact
+    infer verdict roles paths interpret memory lowering rules registry algebra initial domain blocks labels
     report partition
-    capture tracing subject provenance liveness untouched trees inputs unwrap errors
+    capture tracing inputs guesses subject provenance liveness untouched trees unwrap errors
 """.split()
 FOLDERS = {"readers", "render", "rules"}
 

@@ -80,8 +80,6 @@ class GraphBuilder:
                 first = first_name.setdefault(self._storage(fqn), fqn)
                 if first == fqn:
                     self.parameters[fqn] = self._placeholder(value["name"], serialized)
-                else:
-                    self.aliases[first] = (*self.aliases.get(first, ()), fqn)
                 names[value["name"]] = self.parameters[first]
             elif tag == "as_tensor":
                 node = names[value["name"]] = self._placeholder(value["name"], serialized)
@@ -89,6 +87,11 @@ class GraphBuilder:
                     self.buffers[content["buffer_name"]] = node
                 else:
                     self.inputs.append(node)
+        # A strict export drops the other names of a tied parameter from the graph; the index of weights has them all.
+        for fqn, entry in self.weights.items():
+            first = first_name.get(self._storage(fqn), fqn)
+            if first != fqn and entry["is_param"]:
+                self.aliases[first] = (*self.aliases.get(first, ()), fqn)
         for name, fqn in constants.items():
             names[name] = self._constant(name, self.values.get(fqn), serialized)
 

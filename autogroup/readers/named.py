@@ -1,4 +1,4 @@
-"""Models by name from a model library: ``torchvision:resnet18``, ``timm:convnext_tiny``. Never downloads weights."""
+"""Models from a model library: ``torchvision:resnet18``, ``timm:convnext_tiny``, ``hf:FOLDER``. Downloads nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -47,6 +48,30 @@ def read_timm(name: str) -> nn.Module:
     if not timm.is_model(name):
         raise LoadError(_unknown("timm", name, timm.list_models()))
     return _build(f"timm:{name}", lambda: timm.create_model(name, pretrained=False))
+
+
+def read_transformers(path: Path) -> nn.Module:
+    """Build a transformers model from its configuration; weights beside it stay unread.
+
+    Args:
+        path: a ``config.json`` or the folder that holds it. Code that came with the model is never run.
+
+    Raises:
+        LoadError: no such file, transformers is missing or broken, or it does not know the architecture.
+    """
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        raise LoadError(f"hf:{path}: no such file or folder; give a local config.json, nothing is downloaded")
+    transformers = _import("transformers", "transformers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(file), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise LoadError(f"{file}: not a configuration that transformers can read: {_one_line(error)}") from error
+    named: list[str] = config.architectures or []
+    architecture = getattr(transformers, named[0], None) if named else None
+    if named and not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
+        raise LoadError(f"{file}: transformers {transformers.__version__} has no architecture {named[0]}")
+    return _build(f"hf:{path}", lambda: (architecture or transformers.AutoModel.from_config)(config))
 
 
 def _import(module: str, package: str) -> ModuleType:

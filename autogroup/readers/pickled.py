@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autogroup.errors import LoadError, UntrustedError
+from autogroup.readers.python_source import importing_from
 
 _SHOWN = 8
 _TENSORS = re.compile(r"torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+|collections\.OrderedDict")
@@ -45,7 +46,8 @@ def read_pickled(path: Path, *, trust: bool) -> nn.Module:
             f"its author pass --trust (trust=True), else {_NAME_ARCHITECTURE}"
         )
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
+        with importing_from(Path.cwd()):  # the pickle names the classes of the user's own modules
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if trust:
             raise LoadError(f"{path}: the pickle is damaged: {_first_line(error)}") from error

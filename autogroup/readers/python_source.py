@@ -82,13 +82,13 @@ def _import_file(path: Path) -> ModuleType:
         raise LoadError(f"{path}: not Python source")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look the module up by name
-    with _running(str(path)), _importing_from(path.resolve().parent):
+    with _running(str(path)), importing_from(path.resolve().parent):
         spec.loader.exec_module(module)
     return module
 
 
 def _import_module(name: str) -> ModuleType:
-    with _importing_from(Path.cwd()):
+    with importing_from(Path.cwd()):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -103,7 +103,7 @@ def _import_module(name: str) -> ModuleType:
 
 
 @contextmanager
-def _importing_from(folder: Path) -> Generator[None]:
+def importing_from(folder: Path) -> Generator[None]:
     """Let the code import its neighbours, as ``python file.py`` and ``python -m`` do."""
     sys.path.insert(0, str(folder))
     try:

@@ -79,7 +79,7 @@ def print_explanation(report: Report, name: str, *, console: Console | None = No
     for number, step in enumerate(parameter.path, 1):
         console.print(_step_line(number, step, digits), overflow="fold")
         if step.note:
-            console.print(Padding(Text(step.note, style="dim"), (0, 0, 0, digits + 4)))
+            console.print(Padding(Text(step.note, style="dim"), (0, 0, 0, digits + 4), expand=False))
     console.print(Text(f"{' ' * (digits + 2)}= {_LAST[parameter.verdict]}"))
 
 

@@ -131,7 +131,7 @@ def _print_list(parameters: list[ParameterReport], console: Console) -> None:
         for _, row in group:
             print_row(row)
         if line:
-            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 4)))
+            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 4), expand=False))
     console.print()
 
 

@@ -7,6 +7,7 @@ it was copied from. This one idea covers views, permutations, slices, splits, co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from autogroup.algebra import Context
-from autogroup.domain import Dependence, Factor, Key, Value, normal_form
-from autogroup.labels import INDEPENDENT, ZERO_TERM, run_view, squash
+from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
+from autogroup.labels import INDEPENDENT, ZERO_TERM, align, run_view, squash
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
 
@@ -103,12 +104,7 @@ def reshape(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
 @rule(aten.chunk.default, samples=[(T((4, 3)), 2)])
 @rule(aten.tensor_split.sections, samples=[(T((4, 3)), 3)])
 @rule(aten.unbind.int, samples=[(_X, 1)])
-@rule(aten.flip.default, samples=[(_X, [1])])
-@rule(aten.roll.default, samples=[(_X, [1], [2])])
 @rule(aten.rot90.default, samples=[(_X, 1, [1, 2])])
-@rule(aten.repeat.default, samples=[(_X, [2, 1, 1])])
-@rule(aten.tile.default, samples=[(_X, [2])])
-@rule(aten.repeat_interleave.self_int, samples=[(_X, 2, 1)])
 @rule(aten.tril.default, aten.triu.default)
 @rule(aten.pixel_shuffle.default, samples=[(T((1, 8, 2, 2)), 2)])
 @rule(aten.pixel_unshuffle.default, samples=[(T((1, 2, 4, 4)), 2)])
@@ -127,6 +123,51 @@ def rearrange(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Any:
             for i in parts
         )
     return ctx.move(x, ctx.shape, lambda t: run_view(lambda u: op(u, *args, **kwargs), t, x.shape))
+
+
+# --- copies: axes along which the labels are constant stay constant --------------------------------------------
+
+
+@rule(aten.flip.default, samples=[(_X, [1])])
+@rule(aten.fliplr.default, samples=[(_X,)])
+@rule(aten.roll.default, samples=[(_X, [1], [2]), (_X, 1)])
+def permute_along(ctx: Context, x: Value, *args: Any) -> Value:
+    """Reorder positions along some axes."""
+    op = ctx.node.target
+    assert isinstance(op, OpOverload)
+    dims = args[-1] if op is aten.flip.default or len(args) > 1 and args[1] else range(len(x.shape))
+    touched = {d % len(x.shape) for d in ([dims] if isinstance(dims, int) else dims)}
+
+    def moved(t: Tensor) -> Tensor:
+        if all(t.shape[d] == 1 for d in touched):
+            return t
+        return op(t.expand([n if d in touched else int(t.shape[d]) for d, n in enumerate(x.shape)]), *args)
+
+    return ctx.move(x, x.shape, moved)
+
+
+@rule(aten.repeat.default, samples=[(_X, [2, 1, 1]), (_X, [2, 1, 1, 3])])
+@rule(aten.tile.default, samples=[(_X, [2])])
+def repeat(ctx: Context, x: Value, times: Sequence[int]) -> Value:
+    """Copies side by side along each axis."""
+    times = [1] * (len(ctx.shape) - len(times)) + list(times)
+
+    def copied(t: Tensor) -> Tensor:
+        t = align(t, len(ctx.shape))
+        sizes = (1,) * (len(ctx.shape) - len(x.shape)) + x.shape
+        varying = [d for d, n in enumerate(t.shape) if n > 1]
+        t = t.expand([sizes[d] if d in varying else 1 for d in range(len(sizes))])
+        return t.repeat([times[d] if d in varying else 1 for d in range(len(sizes))])
+
+    return ctx.move(x, ctx.shape, copied)
+
+
+@rule(aten.repeat_interleave.self_int, samples=[(_X, 2, 1)])
+def repeat_interleave(ctx: Context, x: Value, repeats: int, dim: int | None = None, **kwargs: Any) -> Value:
+    """Each position several times in a row."""
+    if dim is None:
+        x, dim = ctx.reshape(x, (prod(x.shape),)), 0
+    return ctx.move(x, ctx.shape, lambda t: t if t.shape[dim] == 1 else t.repeat_interleave(repeats, dim))
 
 
 @rule(aten.expand_as.default, samples=[(T((3, 1)), T((2, 3, 4)))])
@@ -188,7 +229,7 @@ def _glue(ctx: Context, parts: Sequence[Value], dim: int) -> Value:
     if any(p.zero is not None for p in parts):
         no = torch.zeros((1,) * ndim, dtype=torch.bool)
         zero = join([no if p.zero is None else p.zero for p in parts])
-    return Value(ctx.shape, deps, zero, ctx.name())
+    return Value(ctx.shape, kept(deps), zero, ctx.name())
 
 
 @rule(aten.constant_pad_nd.default, samples=[(_X, [1, 2]), (_X, [1, 1], 2.0)])
@@ -211,7 +252,7 @@ def constant_pad(ctx: Context, x: Value, pad: Sequence[int], value: float = 0) -
     if value == 0:
         inside = torch.zeros((1,) * len(x.shape), dtype=torch.bool) if x.zero is None else x.zero
         zero = spread(inside.to(torch.int64), 1).bool()
-    return Value(ctx.shape, deps, zero, ctx.name())
+    return Value(ctx.shape, kept(deps), zero, ctx.name())
 
 
 @rule(aten.pad.default, samples=[(_X, [1, 2]), (_X, [1, 1], "reflect"), (_X, [1, 1], "replicate"), (_X, [1, 1], "circular")])
@@ -334,7 +375,6 @@ def overwrite(ctx: Context, base: Value, part: Value, view: Any) -> Value:
     if base.zero is not None or part.zero is not None:
         no = torch.tensor(False)
         zero = write(no.view((1,) * ndim) if base.zero is None else base.zero, no if part.zero is None else part.zero)
-    kept = {k: d for k, d in deps.items() if d.factors}
-    return Value(base.shape, kept, zero, ctx.name())
+    return Value(base.shape, kept(deps), zero, ctx.name())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -189,6 +190,16 @@ def test_writes_that_nobody_reads_go() -> None:
     found = operators(capture(WritesThroughView(), (torch.zeros(2, 6),), {}))
     assert "aten.add_.Tensor" not in found
     assert "aten.mul_.Tensor" not in found
+
+
+def test_reads_that_nobody_uses_go() -> None:
+    class Looks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x.view(-1)[0]
+            x.exp()
+            return x * 2
+
+    assert operators(capture(Looks(), (torch.zeros(2, 6),), {})) == ["aten.mul.Tensor"]
 
 
 def test_a_buffer_written_and_then_read_keeps_the_write() -> None:
@@ -404,9 +415,7 @@ def test_a_branch_on_values_is_taken_as_for_the_real_inputs() -> None:
         assert operators(captured)[-1] == last
         assert any("real tensors" in note for note in captured.notes)
         # The read of a value stays visible, and all values belong to one fake mode.
-        assert "aten.is_nonzero.default" in operators(captured) or "aten._local_scalar_dense.default" in operators(
-            captured
-        )
+        assert "aten.item.default" in operators(captured)
         tensors = [n.meta["val"] for n in captured.graph.nodes if isinstance(n.meta.get("val"), Tensor)]
         assert len({id(t.fake_mode) for t in tensors}) == 1
         assert all(node.meta["source"] for node in calls(captured))
@@ -452,10 +461,18 @@ def test_failure_says_what_where_and_what_to_do() -> None:
     assert "what to do" in text
 
 
-def test_wrong_shapes_name_the_module(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CaptureError, match=r"module '4'"):
-        capture(small_net(), (torch.zeros(2, 3, 9, 9),), {})
-    assert capfd.readouterr().err == ""
+def test_wrong_shapes_name_the_module_and_log_nothing() -> None:
+    records: list[logging.LogRecord] = []
+    logger, handler = logging.getLogger("torch._subclasses.fake_tensor"), logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(CaptureError, match=r"module '4'"):
+            capture(small_net(), (torch.zeros(2, 3, 9, 9),), {})
+    finally:
+        logger.removeHandler(handler)
+    assert records == []
+    assert not logger.disabled
 
 
 # The model comes back as it was.
@@ -565,13 +582,21 @@ def test_concrete_runs_leave_the_values_alone() -> None:
     assert all(torch.equal(values[name], t) for name, t in model.state_dict().items())
 
 
+class Gradients(nn.Module):
+    """Differentiates in its forward, as energy models do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(x.square().sum(), x, create_graph=True)
+        return gradient
+
+
 def test_capture_inside_no_grad_and_inference_mode() -> None:
     expected = operators(capture(Branches(), (torch.ones(2, 4),), {}))
     with torch.no_grad():
         assert operators(capture(Branches(), (torch.ones(2, 4),), {})) == expected
-    model = small_net()
     with torch.inference_mode():
-        assert operators(capture(model, (IMAGE,), {})) == SMALL_OPERATORS
+        assert operators(capture(Gradients(), (IMAGE,), {}))[0] == "aten.square.default"
         assert torch.is_inference_mode_enabled()
 
 

@@ -17,12 +17,14 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from autogroup.api import analyze
 from autogroup.errors import LoadError, UntrustedError
-from autogroup.load import Loaded, load
+from autogroup.load import Loaded, analyze_capture, load
 from autogroup.readers import named
 from autogroup.readers.pickled import unsafe_globals
 
 needs_torchvision = pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
 
@@ -159,6 +161,22 @@ def test_evaluation_mode_is_told(tmp_path: Path) -> None:
     assert capture is not None
     assert capture.mode == "eval"
     assert any("evaluation mode" in note for note in capture.notes)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_analysis_of_the_file_is_that_of_the_model(tmp_path: Path, strict: bool) -> None:
+    model, x = Tied().train(), torch.randn(2, 3, 8, 8)
+    save_exported(model, (x,), tmp_path / "m.pt2", strict=strict)
+    capture = load(str(tmp_path / "m.pt2")).capture
+    assert capture is not None
+    from_file, from_model = analyze_capture(capture), analyze(model, (x,))
+    assert list(from_file.parameters) == list(from_model.parameters)
+    for name, expected in from_model.parameters.items():
+        found = from_file.parameters[name]
+        assert (found.verdict, found.partition, found.norms) == (expected.verdict, expected.partition, expected.norms)
+        assert (found.role, found.aliases, found.trainable) == (expected.role, expected.aliases, expected.trainable)
+    assert from_model.parameters["conv.weight"].verdict == "invariant"
+    assert from_file.capture["method"] == "export"
 
 
 def rewrite(source: Path, target: Path, change: Any) -> None:
@@ -435,6 +453,16 @@ def test_own_code(code: Path, by_file: bool, name: str) -> None:
     assert sys.path == before
 
 
+def test_a_trusted_pickle_finds_the_modules_beside_it(code: Path, tmp_path: Path) -> None:
+    torch.save(load(f"{code.stem}:build").model, tmp_path / "net.pt")
+    for name in ("helper_beside_it", code.stem):
+        sys.modules.pop(name)
+    with pytest.raises(UntrustedError, match="mymodels_for_test.Net"):
+        load(str(tmp_path / "net.pt"))
+    assert code.stem not in sys.modules
+    assert type(load(str(tmp_path / "net.pt"), trust=True).model).__name__ == "Net"
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -480,6 +508,38 @@ def test_timm_models() -> None:
     model = load("timm:resnet10t").model
     assert model is not None
     assert all(p.is_meta for p in model.parameters())
+
+
+@pytest.mark.zoo
+@needs_transformers
+@pytest.mark.parametrize("by_folder", [True, False], ids=["folder", "file"])
+def test_transformers_models_from_a_local_configuration(tmp_path: Path, by_folder: bool) -> None:
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 1, "n_embd": 8, "n_head": 2}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 11}))
+    model = load(f"hf:{tmp_path if by_folder else tmp_path / 'config.json'}").model
+    assert type(model).__name__ == "GPT2LMHeadModel"
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+@pytest.mark.zoo
+@needs_transformers
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "not a configuration"),
+        ('{"model_type": "no_such_type"}', "not a configuration"),
+        ('{"model_type": "gpt2", "architectures": ["NoSuchModel"]}', "no architecture NoSuchModel"),
+        ('{"model_type": "gpt2", "architectures": ["pipeline"]}', "no architecture pipeline"),
+    ],
+)
+def test_a_wrong_configuration(tmp_path: Path, content: str, expected: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert expected in error_of(f"hf:{tmp_path}")
+
+
+def test_a_missing_configuration_is_not_downloaded(tmp_path: Path) -> None:
+    assert "nothing is downloaded" in error_of(f"hf:{tmp_path / 'absent'}")
+    assert "nothing is downloaded" in error_of(f"hf:{tmp_path}")
 
 
 @pytest.mark.zoo

@@ -24,11 +24,11 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def initial(name: str) -> np.ndarray:
-    return np.random.default_rng(list(SHAPES).index(name)).normal(size=SHAPES[name])
+    return np.random.default_rng([2, list(SHAPES).index(name)]).normal(size=SHAPES[name])
 
 
 def gradient(name: str, t: int) -> np.ndarray:
-    return np.random.default_rng([t, list(SHAPES).index(name)]).normal(size=SHAPES[name])
+    return np.random.default_rng([1, t, list(SHAPES).index(name)]).normal(size=SHAPES[name])
 
 
 def parameters(dtype: torch.dtype = torch.float64) -> dict[str, Parameter]:
