@@ -87,6 +87,7 @@ class Interpreter:
             return self._plain(node)
         ctx = self._context(node, blame)
         if entry is not None:
+            kwargs = {name: v for name, v in kwargs.items() if name != "out"}
             try:
                 return entry.rule(ctx, *args, **kwargs)
             except Exception as error:

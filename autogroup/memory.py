@@ -43,6 +43,9 @@ Replay = Callable[[fx.Node, Value], Value]
 
 def view_source(node: fx.Node) -> fx.Node | None:
     """The input whose storage the result shares, by the operator's schema and the fake tensors' storages."""
+    target = written(node)
+    if target is not None:
+        return target
     op, source = node.target, node.args[0] if node.args else None
     if not isinstance(source, fx.Node):
         return None
@@ -62,13 +65,16 @@ def _first_tensor(node: fx.Node) -> Tensor | None:
 
 
 def written(node: fx.Node) -> fx.Node | None:
-    """The tensor an in-place operator overwrites."""
+    """The tensor that an in-place or ``out=`` operator overwrites."""
     op = node.target
-    if not isinstance(op, OpOverload) or not node.args:
+    if not isinstance(op, OpOverload):
         return None
-    first = op._schema.arguments[0].alias_info if op._schema.arguments else None
-    target = node.args[0]
-    return target if first is not None and first.is_write and isinstance(target, fx.Node) else None
+    for place, argument in enumerate(op._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            positional = not argument.kwarg_only and place < len(node.args)
+            target = node.args[place] if positional else node.kwargs.get(argument.name)
+            return target if isinstance(target, fx.Node) else None
+    return None
 
 
 class Memory:

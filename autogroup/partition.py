@@ -172,9 +172,9 @@ class Partition:
     def _strided_dim(self) -> int | None:
         """The dim whose index modulo the number of blocks names the block, if there is one."""
         varying = [d for d, n in enumerate(self.labels.shape) if n > 1]
-        if len(varying) != 1:
-            return None
         labels = self.labels.reshape(-1)
+        if len(varying) != 1 or labels.numel() % self.num_blocks:
+            return None
         return varying[0] if torch.equal(labels, torch.arange(labels.numel()) % self.num_blocks) else None
 
     def _equal_sizes(self) -> bool:

@@ -68,14 +68,28 @@ def rule(*ops: OpOverload, samples: Sequence[Sample] = (), always: bool = False)
 
 
 def lookup(op: OpOverload) -> Entry | None:
-    """Return the rule of an overload; an in-place overload has the rule of its functional twin."""
+    """Return the rule of an overload; in-place and ``out=`` overloads have the rule of their functional twin."""
     name = str(op)
     entry = _TABLE.get(name)
     if entry is None:
         packet, _, overload = name.rpartition(".")
         if packet.endswith("_") and not packet.endswith("__"):
             entry = _TABLE.get(f"{packet[:-1]}.{overload}")
+        elif overload.endswith("out"):
+            twin = _functional_twin(op)
+            entry = _TABLE.get(str(twin)) if twin else None
     return entry
+
+
+def _functional_twin(op: OpOverload) -> OpOverload | None:
+    """The overload that takes the same arguments but ``out``."""
+
+    def inputs(overload: OpOverload) -> list[tuple[str, str]]:
+        return [(a.name, str(a.type)) for a in overload._schema.arguments if not a.is_out]
+
+    packet = op.overloadpacket
+    twins = (getattr(packet, name) for name in packet.overloads() if not name.endswith("out"))
+    return next((twin for twin in twins if inputs(twin) == inputs(op)), None)
 
 
 def coverage() -> Iterator[tuple[str, Entry]]:

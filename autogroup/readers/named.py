@@ -7,8 +7,10 @@ import importlib
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,16 +64,26 @@ def read_transformers(path: Path) -> nn.Module:
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
         raise LoadError(f"hf:{path}: no such file or folder; give a local config.json, nothing is downloaded")
+    if find_spec("torchvision") is not None:
+        _import("torchvision", "torchvision")  # transformers imports it too, and would fail on a broken one
     transformers = _import("transformers", "transformers")
     try:
         config = transformers.AutoConfig.from_pretrained(str(file), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise LoadError(f"{file}: not a configuration that transformers can read: {_one_line(error)}") from error
     named: list[str] = config.architectures or []
-    architecture = getattr(transformers, named[0], None) if named else None
+    architecture = _attribute(transformers, named[0]) if named else None
     if named and not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
         raise LoadError(f"{file}: transformers {transformers.__version__} has no architecture {named[0]}")
     return _build(f"hf:{path}", lambda: (architecture or transformers.AutoModel.from_config)(config))
+
+
+def _attribute(library: ModuleType, name: str) -> Any:
+    """Return an attribute that the library imports when it is asked for, ``None`` if it has none of that name."""
+    try:
+        return getattr(library, name, None)
+    except Exception as error:
+        raise LoadError(f"{library.__name__}.{name} cannot be imported: {_one_line(error)}") from error
 
 
 def _import(module: str, package: str) -> ModuleType:

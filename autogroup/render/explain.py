@@ -17,7 +17,7 @@ _LAST = {
     "invariant": "here the scale is removed",
     "partial": "here the scale of the named rows is removed",
     "joint": "here it scales only together with its partners",
-    "dead": "here it is subtracted away",
+    "dead": "here the loss stops depending on it",
     "variant": "here invariance is lost",
     "unknown": "no rule knows this operator",
     "unused": "the path ends here",

@@ -136,6 +136,20 @@ def neg(ctx: Context, x: Value) -> Value:
     return ctx.negate(x)
 
 
+@rule(aten.glu.default, samples=[(T((2, 4)),), (T((4, 3)), 0)])
+def glu(ctx: Context, x: Value, dim: int = -1) -> Value:
+    """The first half times the sigmoid of the second."""
+    dim %= len(x.shape)
+    half = x.shape[dim] // 2
+    shape = (*x.shape[:dim], half, *x.shape[dim + 1 :])
+
+    def part(start: int) -> Value:
+        return ctx.move(x, shape, lambda t: t if t.shape[dim] == 1 else t.narrow(dim, start, half))
+
+    ctx.escape_all([part(half)], "is the gate of a GLU, which is not homogeneous")
+    return ctx.product(part(0), ctx.plain(shape))
+
+
 # --- powers --------------------------------------------------------------------------------------------------
 
 _TERM = "is raised to a power while it carries an added term"

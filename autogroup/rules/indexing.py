@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autogroup.algebra import Context
-from autogroup.domain import Dependence, Factor, Key, Value
+from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
 from autogroup.labels import INDEPENDENT, Shape
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
@@ -24,42 +24,62 @@ _INDEX = T((2, 2), "index", 3)
 _PICK = "picking at unknown indices"
 
 
-def pick_rows(ctx: Context, table: Value, index_shape: Shape) -> Value:
-    """``r d, p -> p d``: every position gets labels of its own."""
+MAX_PICKED = 1 << 20
+"""More labels than this are not made for one lookup; the axis is united instead."""
+
+
+def pick(ctx: Context, x: Value, axis: int, index_shape: Shape) -> Value:
+    """Replace an axis by the positions of an index: ``a r d, p -> a p d``."""
+    shape = (*x.shape[:axis], *index_shape, *x.shape[axis + 1 :])
+    if all(f.labels.shape[axis] == 1 for dep in x.deps.values() for f in dep.factors) and all(
+        dep.terms is None or dep.terms.shape[axis] == 1 for dep in x.deps.values()
+    ):
+        return ctx.move(x, shape, lambda t: t.squeeze(axis)[(slice(None),) * axis + (None,) * len(index_shape)])
+    x = ctx.homogeneous(x, "is looked up at unknown indices while it carries an added term")
     positions = prod(index_shape)
-    rest = table.shape[1:]
-    table = ctx.homogeneous(table, "is looked up while it carries an added term")
     deps: dict[Key, Dependence] = {}
-    for key, dep in table.deps.items():
+    for key, dep in x.deps.items():
         factors: list[Factor] = []
         for f in dep.factors:
-            if f.labels.shape[0] == 1:
-                labels = f.labels.reshape((1,) * len(index_shape) + tuple(f.labels.shape[1:]))
-            elif bool((f.labels == INDEPENDENT).any()):
-                ctx.escape(key, f.labels, "only some rows of the table scale with it")
-                continue
-            else:
-                picked = key.blocks.lookup(f.labels.flatten(1), positions)
-                labels = picked.view(*index_shape, *f.labels.shape[1:])
-            factors.append(Factor(f.degree, labels))
+            picked = _pick_labels(ctx, key, f.labels, axis, positions)
+            lead = (1,) * len(index_shape) if picked.shape[0] == 1 else index_shape
+            picked = picked.view(*lead, *picked.shape[1:])
+            factors.append(Factor(f.degree, picked.movedim(tuple(range(len(lead))), tuple(range(axis, axis + len(lead))))))
         if factors:
-            deps[key] = Dependence(tuple(factors))
-    return Value((*index_shape, *rest), deps, None, ctx.name())
+            deps[key] = Dependence(normal_form(key.blocks, factors))
+    return Value(shape, kept(deps), None, ctx.name())
+
+
+def _pick_labels(ctx: Context, key: Key, labels: Tensor, axis: int, positions: int) -> Tensor:
+    """Labels with the picked positions (or size 1, if all are alike) in front of the other axes."""
+    front = labels.movedim(axis, 0)
+    if front.shape[0] == 1:
+        return front
+    rows = front.flatten(1)
+    absent = rows == INDEPENDENT
+    partly = absent.any(0) & ~absent.all(0)
+    if bool(partly.any()):
+        ctx.escape(key, rows[:, partly], "is looked up at unknown indices, and only a part of it scales")
+        rows = rows.masked_fill(partly, INDEPENDENT)
+    if positions * rows.shape[1] > MAX_PICKED:
+        key.blocks.unite_rows(rows.T)
+        return rows[:1].view(1, *front.shape[1:])
+    columns = (rows != INDEPENDENT).all(0)
+    picked = torch.full((positions, rows.shape[1]), INDEPENDENT)
+    picked[:, columns] = key.blocks.lookup(rows[:, columns], positions)
+    return picked.view(positions, *front.shape[1:])
 
 
 @rule(aten.embedding.default, samples=[(T((3, 4)), _INDEX)])
 def embedding(ctx: Context, weight: Value, indices: Value, *args: Any, **kwargs: Any) -> Value:
-    """A table lookup."""
-    return pick_rows(ctx, weight, indices.shape)
+    """A table lookup: the rows of the table are its first axis."""
+    return pick(ctx, weight, 0, indices.shape)
 
 
 @rule(aten.index_select.default, samples=[(T((2, 3, 4)), 1, T((5,), "index", 3)), (T((3, 4)), 0, T((5,), "index", 3))])
 def index_select(ctx: Context, x: Value, dim: int, index: Value) -> Value:
     """Rows along any axis."""
-    dim %= len(x.shape)
-    if dim == 0:
-        return pick_rows(ctx, x, index.shape or (1,))
-    return ctx.move(ctx.collapse(x, [dim], _PICK, average=True), ctx.shape, lambda t: t)
+    return pick(ctx, x, dim % len(x.shape), index.shape or (1,))
 
 
 @rule(aten.gather.default, samples=[(T((2, 3)), 1, T((2, 5), "index", 3))])
@@ -98,8 +118,8 @@ def index(ctx: Context, x: Value, indices: Sequence[Value | None]) -> Value:
     tensors = ctx.node.args[1]
     assert isinstance(tensors, (list, tuple))
     masked = any(getattr(n, "meta", {}).get("val") is not None and n.meta["val"].dtype == torch.bool for n in tensors if n is not None)  # pyright: ignore
-    if len(given) == 1 and indices[0] is not None and not masked:
-        return pick_rows(ctx, x, given[0].shape)
+    if len(given) == 1 and not masked:
+        return pick(ctx, x, next(d for d, i in enumerate(indices) if i is not None), given[0].shape)
     axes = [d for d, i in enumerate(indices) if i is not None]
     if masked:
         if len(given) != 1:
@@ -109,12 +129,12 @@ def index(ctx: Context, x: Value, indices: Sequence[Value | None]) -> Value:
     count = len(shape[0]) if masked else len(torch.broadcast_shapes(*(i.shape for i in given)))
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
     picked = ctx.collapse(x, axes, _PICK, average=True)
-    kept = [d for d in range(len(x.shape)) if d not in axes]
+    others = [d for d in range(len(x.shape)) if d not in axes]
     place = axes[0] if adjacent else 0
 
     def lay_out(t: Tensor) -> Tensor:
-        sizes = [int(t.shape[d]) for d in kept]
-        return t.permute([*kept, *axes]).reshape([*sizes[:place], *[1] * count, *sizes[place:]])
+        sizes = [int(t.shape[d]) for d in others]
+        return t.permute([*others, *axes]).reshape([*sizes[:place], *[1] * count, *sizes[place:]])
 
     return ctx.move(picked, ctx.shape, lay_out)
 

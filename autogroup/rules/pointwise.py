@@ -113,7 +113,6 @@ _NONLINEAR: tuple[OpOverload, ...] = (
     aten._softmax.default,
     aten._log_softmax.default,
     aten.logsumexp.default,
-    aten.glu.default,
     aten.one_hot.default,
     aten.bucketize.Tensor,
     aten.multinomial.default,

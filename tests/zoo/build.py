@@ -5,7 +5,6 @@ Inputs avoid feature maps of one pixel, which would make weights invariant that 
 
 from __future__ import annotations
 
-import logging
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -43,15 +42,11 @@ def build(kind: str, name: str, dtype: torch.dtype = torch.float32) -> Built:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            if kind == "hf":
-                from tests.zoo import hf_models
+        if kind == "hf":
+            from tests.zoo import hf_models
 
-                return hf_models.build(name, dtype)
-            return _torchvision(name, dtype) if kind == "tv" else _timm(name, dtype)
-        finally:
-            logging.disable(logging.NOTSET)
+            return hf_models.build(name, dtype)
+        return _torchvision(name, dtype) if kind == "tv" else _timm(name, dtype)
 
 
 def _random(*shape: int, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import logging
 import multiprocessing
 import sys
 import time
@@ -49,11 +50,13 @@ def examine(model: truth.Model, options: Options = Options()) -> Score:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
             return _examine(model, options)
     except Exception as error:  # the harness has to survive every model
         empty = score(model, {})
         return replace(empty, notes=[], error=f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
     finally:
+        logging.disable(logging.NOTSET)
         gc.collect()
 
 
