@@ -111,7 +111,7 @@ class Blocks:
 
     def settle(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return, for the parameter's grid: block ids, and masks of absorbed and of escaped entries."""
-        for table, picked in self._lookups:
+        for table, picked in reversed(self._lookups):  # a lookup may read the result of an earlier one
             self._settle_lookup(table, picked)
         grid = self.grid
         return self.find(grid), self._per_class(self._absorbed)[grid], self._per_class(self._escaped)[grid]

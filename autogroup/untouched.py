@@ -53,7 +53,7 @@ def untouched(model: nn.Module, *, training: bool) -> Generator[None]:
         stack.enter_context(torch.enable_grad())
         # Compiled submodules and functions run their original code, also where they would refuse to be traced.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
+        stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))  # pyright: ignore[reportPrivateUsage]
         stack.enter_context(_quiet())
         yield
 

@@ -47,7 +47,10 @@ def pick(ctx: Context, x: Value, axis: int, index_shape: Shape) -> Value:
             factors.append(Factor(f.degree, picked.movedim(tuple(range(len(lead))), tuple(range(axis, axis + len(lead))))))
         if factors:
             deps[key] = Dependence(normal_form(key.blocks, factors))
-    return Value(shape, kept(deps), None, ctx.name())
+    zero = x.zero
+    if zero is not None:
+        zero = zero.all(axis, keepdim=True).squeeze(axis)[(slice(None),) * axis + (None,) * len(index_shape)]
+    return Value(shape, kept(deps), zero, ctx.name())
 
 
 def _pick_labels(ctx: Context, key: Key, labels: Tensor, axis: int, positions: int) -> Tensor:

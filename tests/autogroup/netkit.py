@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,10 @@ class Net(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         return self._run(self, *inputs)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 def parameter(*shape: int) -> nn.Parameter:

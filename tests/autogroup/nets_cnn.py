@@ -40,8 +40,8 @@ class ScaledSilu(torch.autograd.Function):
         return 2 * x * torch.sigmoid(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
+    def backward(ctx, *grad_outputs: Tensor) -> Tensor:
+        (x,), (grad,) = ctx.saved_tensors, grad_outputs
         s = torch.sigmoid(x)
         return grad * 2 * (s + x * s * (1 - s))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ def spelled(name: str, norm, answer, width: int = 4) -> Case:
     return Case(f"rows_{name}", lambda: after(norm, width), (ROWS,), {"fc.weight": answer})
 
 
-def weight_normed(dim: int | None) -> nn.Module:
+def weight_normed(dim: Any) -> nn.Module:
     return parametrizations.weight_norm(nn.Conv1d(2, 4, 3, bias=False), dim=dim)
 
 

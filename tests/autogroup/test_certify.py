@@ -352,7 +352,8 @@ def test_results_of_a_computation_on_a_module_do_not_prevent_the_copy() -> None:
 def test_compiled_models_are_unwrapped() -> None:
     model = conv_bn()
     report = claim(model, conv__weight=((0,),))
-    assert certify(torch.compile(model, backend="eager"), report, (IMAGE,)).counts()["proved"] == 1
+    compiled: Any = torch.compile(model, backend="eager")
+    assert certify(compiled, report, (IMAGE,)).counts()["proved"] == 1
 
 
 def test_a_report_of_another_model_is_an_error() -> None:

@@ -172,7 +172,9 @@ def test_keys_invert_from_dims(shape: tuple[int, ...]) -> None:
     for dims, groups in all_keys(shape):
         partition = Partition.from_dims(shape, dims, groups)
         assert partition.exact_keys
-        assert Partition.from_dims(shape, *partition.keys()) == partition
+        found_dims, found_groups = partition.keys()
+        assert found_dims is not None
+        assert Partition.from_dims(shape, found_dims, found_groups) == partition
 
 
 @given(partitions())

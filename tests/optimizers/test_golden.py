@@ -45,8 +45,8 @@ def with_tuples(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("golden", "path"), runs())
 def test_trajectory(golden: dict[str, Any], path: str) -> None:
     problem = INDEX["problems"][golden["problem"]]
-    inputs = np.load(FOLDER / problem["file"])
-    want = np.load(FOLDER / golden["file"])
+    inputs: Any = np.load(FOLDER / problem["file"])
+    want: Any = np.load(FOLDER / golden["file"])
     params = [Parameter(torch.tensor(inputs[f"param_{i}"])) for i in range(len(problem["shapes"]))]
     groups = golden.get("param_groups") or [{"params": list(range(len(params)))}]
     groups = [{**with_tuples(group), "params": [params[i] for i in group["params"]]} for group in groups]

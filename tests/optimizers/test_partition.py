@@ -55,7 +55,7 @@ def test_same_partition_said_differently(case: OptimizerCase, one: dict[str, Any
 def test_partitions_differ(case: OptimizerCase) -> None:
     if not partitioned(case):
         pytest.skip(case.skip["partition"])
-    options = [{"channel_dims": dims} for dims in (None, (), (0,), (1,))]
+    options: list[dict[str, Any]] = [{"channel_dims": dims} for dims in (None, (), (0,), (1,))]
     options += [{"channel_dims": (0,), "channel_groups": groups} for groups in (2, 3)]
     ends = [path(case, **option)[0] for option in options]
     for i, x in enumerate(ends):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor import config as inductor_config
 from torch.optim.lr_scheduler import ExponentialLR
 
 from optimizers import _paths
@@ -80,7 +81,7 @@ def test_without_a_compiler_one_warning_and_the_same_result(
     want = run(case, config, "loop", torch.float32, ("conv", "bias"))
     compiled.cache_clear()
     patch = {"cpp.cxx": ("/nonexistent/c++",), "force_disable_caches": True}
-    with torch._inductor.config.patch(patch), warnings.catch_warnings(record=True) as caught:
+    with inductor_config.patch(patch), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         got = run(case, config, "compiled", torch.float32, ("conv", "bias"))
     compiled.cache_clear()

@@ -77,4 +77,4 @@ def test_two_ranks_equal_one_process() -> None:
     assert context is not None
     while not context.join(timeout=120):  # raises what a rank raised
         pass
-    assert all(process.exitcode == 0 for process in context.processes)
+    assert [process.exitcode for process in context.processes if process] == [0] * RANKS

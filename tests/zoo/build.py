@@ -74,9 +74,10 @@ def _timm(name: str, dtype: torch.dtype) -> Built:
     import timm
 
     error: Exception | None = None
-    for options in (*({"img_size": size} for size in _TIMM_SIZES), {}):
+    choices: tuple[dict[str, Any], ...] = (*({"img_size": size} for size in _TIMM_SIZES), {})
+    for options in choices:
         try:
-            model = timm.create_model(name, pretrained=False, **options).to(dtype)
+            model: Any = timm.create_model(name, pretrained=False, **options).to(dtype)
             break
         except Exception as failure:  # many models take no img_size, or only multiples of something
             error = failure

@@ -186,8 +186,8 @@ def build(name: str, dtype: torch.dtype) -> tuple[Any, tuple[Any, ...], dict[str
 
     task, short = name.split(":")
     config = configure(short)
-    classes = (getattr(transformers, short + suffix, None) for suffix in _HEADS_OF_TASK[task])
-    model_class = next((found for found in classes if found is not None), None)
+    names = (short + suffix for suffix in _HEADS_OF_TASK[task])
+    model_class: Any = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
     if model_class is None:
         model_class = transformers.AutoModel._model_mapping[type(config)]
     torch.manual_seed(0)

@@ -84,7 +84,7 @@ def claims_of(report: Report) -> dict[str, Claim]:
 def load_decisions() -> dict[str, dict[str, str]]:
     """Return model → parameter → why a claim that the truth file does not know is right all the same."""
     data = json.loads(DECISIONS.read_text(encoding="utf-8"))
-    return {entry["model"]: dict.fromkeys(entry["parameters"], entry["reason"]) for entry in data["decisions"]}
+    return {entry["model"]: {name: entry["reason"] for name in entry["parameters"]} for entry in data["decisions"]}
 
 
 def score(model: Model, claims: Mapping[str, Claim], decisions: Mapping[str, str] | None = None) -> Score:

@@ -26,7 +26,7 @@ def labels(shape: Sequence[int], dims: Sequence[int] | None, groups: int | None)
 
 def inner(a: Array, b: Array, label: Labels) -> Array:
     """One inner product per block."""
-    return np.bincount(label.ravel(), (a * b).ravel())
+    return np.bincount(label.ravel(), (a * b).ravel()).astype(np.float64)
 
 
 def block_size(label: Labels) -> int:

@@ -1,0 +1,121 @@
+"""The numeric oracle of operator rules: scale one block, run the operator, compare with what the rule said.
+
+For an abstract output with factors (degree d, labels L) and terms s, multiplying block b by α must give
+``α^d h + s`` at the positions that L gives to b, and change nothing elsewhere. Nothing here knows a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from autogroup.blocks import Blocks
+from autogroup.domain import Dependence, Factor, Key, Value
+from autogroup.interpret import Interpreter
+from autogroup.labels import INDEPENDENT, ZERO_TERM
+from autogroup.registry import T
+
+ALPHAS = (1.7, 0.6)
+TOLERANCE = 1e-9
+
+
+def make(leaf: T, generator: torch.Generator) -> Tensor:
+    """A generic tensor of the kind a sample asks for."""
+    if leaf.kind == "index":
+        return torch.randint(leaf.high, leaf.shape, generator=generator)
+    if leaf.kind == "bool":
+        return torch.rand(leaf.shape, generator=generator) < 0.5
+    if leaf.kind == "complex":
+        return torch.randn(leaf.shape, generator=generator, dtype=torch.complex128)
+    values = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+    return values.abs() + 0.1 if leaf.kind == "positive" else values
+
+
+class Abstract:
+    """What the rules say of ``fn(parameter, *others)``."""
+
+    def __init__(self, fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -> None:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fakes = [mode.from_tensor(t) for t in (parameter, *others)]
+            graph = make_fx(lambda *ts: fn(*ts), tracing_mode="fake", pre_dispatch=True)(*fakes).graph
+        shape = tuple(parameter.shape)
+        self.blocks = Blocks("p", shape, torch.arange(parameter.numel()).view(shape))
+        self.key = Key(self.blocks, live=True)
+        place = next(n for n in graph.nodes if n.op == "placeholder")
+        seed = Value(shape, {self.key: Dependence((Factor(Fraction(1), self.blocks.grid),))}, name=-1)
+        interpreter = Interpreter(graph, {place: seed})
+        self.outputs = interpreter.run()
+        self.unknown = interpreter.unknown_ops
+        self.ids, _, self.escaped = self.blocks.settle()
+
+    @property
+    def alive(self) -> list[int]:
+        """Blocks about which something is claimed."""
+        return sorted(set(self.ids[~self.escaped].tolist()))
+
+
+def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -> int:
+    """Hold the rules against numbers; return how many blocks survived.
+
+    Raises:
+        AssertionError: a claim is false; names the output, the block and the worst position.
+    """
+    said = Abstract(fn, parameter, others)
+
+    def run(block: int, alpha: float) -> list[Tensor]:
+        scaled = torch.where(said.ids == block, alpha, 1.0) * parameter
+        leaves = pytree.tree_leaves(fn(scaled.to(parameter.dtype), *others))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    for block in said.alive:
+        base, first, second = run(block, 1.0), run(block, ALPHAS[0]), run(block, ALPHAS[1])
+        assert len(base) == len(said.outputs)
+        for out, (value, b, f, s) in enumerate(zip(said.outputs, base, first, second, strict=True)):
+            if b.dtype in (torch.bool, torch.int64):
+                assert torch.equal(b, f), f"output {out} is not invariant in block {block}"
+                continue
+            _check_output(value, said, block, b, f, s, f"output {out}, block {block}")
+    return len(said.alive)
+
+
+def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first: Tensor, second: Tensor, where: str) -> None:
+    assert tuple(base.shape) == value.shape, f"{where}: shape {value.shape}, truly {tuple(base.shape)}"
+    dep = value.deps.get(said.key)
+    degree = torch.zeros(value.shape, dtype=torch.float64)
+    terms = torch.zeros(value.shape, dtype=torch.int64)
+    if dep is not None:
+        for factor in dep.factors:
+            labels = said.blocks.find(factor.labels).expand(value.shape)
+            degree += torch.where(labels == block, float(factor.degree), 0.0)
+            live = labels != INDEPENDENT
+            if dep.terms is not None:
+                terms = torch.where(live, dep.terms.expand(value.shape), terms)
+    scale = max(1.0, float(base.abs().max()))
+    grown = [ALPHAS[i] ** degree - 1 for i in (0, 1)]
+    # α^d h + s: eliminate h, so that no s has to be known.
+    error = ((first - base) * grown[1] - (second - base) * grown[0]).abs() / scale
+    assert not error.numel() or float(error.max()) < TOLERANCE, f"{where}: does not grow as claimed"
+    still = degree == 0
+    assert torch.allclose(first[still], base[still], rtol=TOLERANCE, atol=TOLERANCE), f"{where}: changes where it must not"
+    pure = ~still & (terms == ZERO_TERM)
+    factor = (ALPHAS[0] ** degree).to(base.dtype)
+    assert torch.allclose(first[pure], (factor * base)[pure], rtol=1e-8, atol=TOLERANCE), f"{where}: has a term that is not claimed"
+    _check_terms(terms, ~still, base - (first - base) / torch.where(still, 1.0, grown[0]), where)
+    if value.zero is not None:
+        zeros = base[value.zero.expand(value.shape)]
+        assert not bool(zeros.any()), f"{where}: is not zero where it is claimed to be"
+
+
+def _check_terms(terms: Tensor, scaled: Tensor, values: Tensor, where: str) -> None:
+    """Equal ids must mean equal terms."""
+    for number in terms[scaled].unique().tolist():
+        same = values[scaled & (terms == number)]
+        spread = (same - same[0]).abs().max()
+        assert float(spread) < 1e-7, f"{where}: one id for terms that differ by {float(spread):.1e}"
