@@ -88,7 +88,7 @@ def generic_values(tensor: Tensor, has_values: bool, generator: torch.Generator)
         value = centre + 0.3 * noise
     else:
         rms = float(real.square().mean().sqrt()) if known and real.numel() else 0.0
-        fan_in = max(1, real[0].numel())
+        fan_in = max(1, real.numel() // max(1, len(real)))
         value = noise * (min(max(rms, 1e-2), 2.0) if rms > 0 else fan_in**-0.5)
     return torch.view_as_complex(value) if tensor.is_complex() else value
 

@@ -271,7 +271,8 @@ class Context:
     def collapse(self, value: Value, axes: Sequence[int], what: str, *, average: bool = False) -> Value:
         """A homogeneous map over ``axes`` (a sum, a maximum, a norm): their blocks are united, the axes kept at size 1.
 
-        With ``average``, a term that is constant over the axes passes unchanged.
+        With ``average``, a term that is constant over the axes passes unchanged. Where it varies, the result
+        is one new term per fibre: right for a sum, not for an operator that picks (see ``with_constant_terms``).
         """
         shape = tuple(1 if d in axes else n for d, n in enumerate(value.shape))
         deps: dict[Key, Dependence] = {}
@@ -308,6 +309,15 @@ class Context:
             rows = rows.masked_fill(partly[:, None], INDEPENDENT)
         key.blocks.unite_rows(rows)
         return rows.max(1).values.view(rest)
+
+    def with_constant_terms(self, value: Value, axes: Sequence[int]) -> Value:
+        """Let blocks escape whose added term varies over ``axes``: a pick or a maximum would mix the terms up."""
+        deps = dict(value.deps)
+        for key, dep in value.deps.items():
+            if dep.terms is not None:
+                varies = ~constant_over(dep.terms, axes)
+                deps[key] = self.escape_where(key, dep, varies, "picks among values with different added terms")
+        return Value(value.shape, kept(deps), value.zero, value.name)
 
     def normalize(self, value: Value, axes: Sequence[int], *, centered: bool, what: str) -> Value:
         """Divide by a norm over ``axes`` (after subtracting the mean, if ``centered``)."""

@@ -2,7 +2,7 @@
 
 Euler's identity: if multiplying block b of a weight by any factor leaves the loss unchanged, then ⟨w_b, ∂L/∂w_b⟩ = 0.
 One backward pass of a float64 twin of the model gives that number for every block of every parameter at once.
-A claim that is false fails at almost every random point, so one point decides.
+A claim that is false fails at almost every random point, so one point decides, unless a gradient is zero there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from autogroup import _twin
 from autogroup.errors import GroupError
 from autogroup.inputs import as_call, guess_inputs, without_cache
 from autogroup.partition import OUTSIDE, Partition
-from autogroup.report import ParameterReport, Report
+from autogroup.report import Report
 from autogroup.unwrap import clean_fqn
 
 Status = Literal["proved", "refuted", "undecided"]
@@ -31,6 +31,9 @@ _ZERO_GRADIENT = 1e-12
 
 _NOISE = 1e-11
 """An inner product below this share of the median parameter's ‖w‖‖g‖ cannot be told from rounding."""
+
+_POINTS = 3
+"""Random points tried while some block has no gradient: a ReLU may switch off a channel at one of them."""
 
 _RESCALE_PASSES = 3
 _RESCALE_SLACK = 1e3
@@ -135,6 +138,7 @@ def certify(
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4))
+        >>> from autogroup.report import ParameterReport
         >>> claim = ParameterReport("0.weight", (4, 3), "invariant", "", Partition.from_dims((4, 3), (0,)))
         >>> print(certify(model, Report({"0.weight": claim}), (torch.zeros(8, 3),)).counts())
         {'proved': 1, 'refuted': 0, 'undecided': 0}
@@ -144,42 +148,50 @@ def certify(
     else:
         positional, named = as_call(args, kwargs)
     named, _ = without_cache(model, positional, named)
-    claims = {p.name: p for p in report.parameters.values() if p.partition is not None}
+    claims = {name: p.partition for name, p in report.parameters.items() if p.partition is not None}
     mode = str(report.capture.get("mode", "train"))
-    samples = _twin.euler_sample(model, positional, named, mode=mode, seed=seed)
-    _check_fit(claims, samples)
-    scale = _median_sensitivity(samples)
-    proofs = {
-        name: judge(name, samples[name], claim.partition, scale, tolerance)
-        for name, claim in claims.items()
-        if claim.partition is not None
-    }
+    evidence = {name: _Evidence.none(p.num_blocks) for name, p in claims.items()}
+    for point in range(_POINTS):
+        samples = _twin.euler_sample(model, positional, named, mode=mode, seed=seed + point)
+        _check_fit(claims, samples)
+        scale = _median_sensitivity(samples)
+        evidence = {n: e.update(_per_block(samples[n], claims[n]), scale, tolerance) for n, e in evidence.items()}
+        if all(bool(e.decided.all()) for e in evidence.values()):
+            break
+    proofs = {name: e.proof(name, tolerance) for name, e in evidence.items()}
     if rescale and claims:
         changes = _rescale(model, claims, positional, named, mode, seed, tolerance * _RESCALE_SLACK)
         proofs = {name: _with_rescale(p, changes[name], tolerance * _RESCALE_SLACK) for name, p in proofs.items()}
     return Certificate(proofs, tolerance, seed)
 
 
-def judge(name: str, sample: _twin.Sample, partition: Partition, scale: float, tolerance: float) -> ParameterProof:
-    """Apply the Euler test to every block of ``partition``.
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What the points tried so far say of each block of one claim; tensors of shape [blocks]."""
 
-    Args:
-        name: of the parameter.
-        sample: its weight and gradient.
-        partition: of the claim; entries outside every block are not tested.
-        scale: the median of ‖w‖‖g‖ over the model's parameters, the yardstick for "no gradient".
-        tolerance: bound on the normalized inner product.
-    """
-    dot, size = _per_block(sample, partition)
-    if not bool(torch.isfinite(dot).all() & torch.isfinite(size).all()):
-        return ParameterProof(name, "undecided", math.nan, partition.num_blocks, partition.num_blocks)
-    zero = size <= _ZERO_GRADIENT * scale
-    residual = torch.where(zero, 0.0, dot.abs() / size.clamp_min(1e-300))
-    noisy = (residual >= tolerance) & (dot.abs() <= _NOISE * scale)
-    undecided = int((zero | noisy).sum())
-    worst = float(residual[~noisy].max()) if bool((~noisy).any()) else 0.0
-    status: Status = "refuted" if worst >= tolerance else "undecided" if undecided else "proved"
-    return ParameterProof(name, status, worst, partition.num_blocks, undecided)
+    worst: Tensor
+    """Largest normalized inner product."""
+    decided: Tensor
+    """Bool: whether the block had a gradient at some point."""
+
+    @classmethod
+    def none(cls, blocks: int) -> _Evidence:
+        return cls(torch.zeros(blocks, dtype=torch.float64), torch.zeros(blocks, dtype=torch.bool))
+
+    def update(self, point: tuple[Tensor, Tensor], scale: float, tolerance: float) -> _Evidence:
+        """Add ⟨w_b, g_b⟩ and ‖w_b‖‖g_b‖ at one point; ``scale`` is the yardstick for "no gradient"."""
+        dot, size = point
+        residual = dot.abs() / size.clamp_min(1e-300)
+        clear = (residual < tolerance) | (dot.abs() > _NOISE * scale)
+        decided = torch.isfinite(residual) & (size > _ZERO_GRADIENT * scale) & clear
+        return _Evidence(torch.where(decided, self.worst.maximum(residual), self.worst), self.decided | decided)
+
+    def proof(self, name: str, tolerance: float) -> ParameterProof:
+        """Sum up: one block is enough to refute, all are needed to prove."""
+        undecided = int((~self.decided).sum())
+        worst = float(self.worst.max()) if self.worst.numel() else 0.0
+        status: Status = "refuted" if worst >= tolerance else "undecided" if undecided else "proved"
+        return ParameterProof(name, status, worst, self.worst.numel(), undecided)
 
 
 def _per_block(sample: _twin.Sample, partition: Partition) -> tuple[Tensor, Tensor]:
@@ -203,18 +215,18 @@ def _median_sensitivity(samples: Mapping[str, _twin.Sample]) -> float:
     return median([size for size in sizes if _NOISE * largest < size < math.inf] or [1.0])
 
 
-def _check_fit(claims: Mapping[str, ParameterReport], samples: Mapping[str, _twin.Sample]) -> None:
-    for name, claim in claims.items():
+def _check_fit(claims: Mapping[str, Partition], samples: Mapping[str, _twin.Sample]) -> None:
+    for name, partition in claims.items():
         if name not in samples:
             raise GroupError(f"the report names {name!r}, which the model does not have; analyze this model first")
-        if tuple(samples[name].weight.shape) != claim.shape:
+        if tuple(samples[name].weight.shape) != partition.shape:
             found = tuple(samples[name].weight.shape)
-            raise GroupError(f"{name!r} has shape {claim.shape} in the report and {found} in the model")
+            raise GroupError(f"{name!r} has shape {partition.shape} in the report and {found} in the model")
 
 
 def _rescale(
     model: nn.Module,
-    claims: Mapping[str, ParameterReport],
+    claims: Mapping[str, Partition],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     mode: str,
@@ -242,7 +254,7 @@ def _rescale(
     before = outputs({})
     changes = dict.fromkeys(claims, 0.0)
     for _ in range(_RESCALE_PASSES):
-        factors = {name: _random_factor(claim.partition, generator) for name, claim in claims.items()}
+        factors = {name: _random_factor(partition, generator) for name, partition in claims.items()}
         together = _change(before, outputs(factors))
         if together < tolerance:
             changes = {name: max(change, together) for name, change in changes.items()}
@@ -252,9 +264,8 @@ def _rescale(
     return changes
 
 
-def _random_factor(partition: Partition | None, generator: torch.Generator) -> Tensor:
+def _random_factor(partition: Partition, generator: torch.Generator) -> Tensor:
     """Return a tensor that broadcasts over the parameter: a factor in [1/4, 4] on one random block, 1 elsewhere."""
-    assert partition is not None
     block = int(torch.randint(max(1, partition.num_blocks), (1,), generator=generator))
     alpha = 4 ** float(torch.rand(1, generator=generator) * 2 - 1)
     return torch.where(partition.labels == block, alpha, 1.0).double()

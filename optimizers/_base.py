@@ -248,7 +248,7 @@ class BlockOptimizer(Optimizer):
         for saved_id, p in zip(saved_ids, params, strict=True):
             saved = loaded["state"].get(saved_id, {})
             state = self.state[p] if saved else {}
-            for name in self.slots.keys() & saved.keys():
+            for name in (name for name in self.slots if name in saved):
                 state[name] = saved[name].detach().to(p.device, self.slots[name].dtype_for(p), copy=True)
             if "step" in saved:
                 state["step"] = torch.tensor(float(saved["step"]), dtype=torch.float32, device="cpu")

@@ -44,9 +44,9 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
 
 
 @rule(aten.addmm.default, samples=[(T((5,)), T((4, 3)), T((3, 5)))])
-@rule(aten.baddbmm.default, samples=[(T((2, 4, 5)), T((2, 4, 3)), T((2, 3, 5)))])
-@rule(aten.addbmm.default, samples=[(T((4, 5)), T((2, 4, 3)), T((2, 3, 5)))])
-@rule(aten.addmv.default, samples=[(T((4,)), T((4, 3)), T((3,)))])
+@rule(aten.baddbmm.default, samples=[(T((5,)), T((2, 4, 3)), T((2, 3, 5)))])
+@rule(aten.addbmm.default, samples=[(T((5,)), T((2, 4, 3)), T((2, 3, 5)))])
+@rule(aten.addmv.default, samples=[(T((1,)), T((4, 3)), T((3,)))])
 def addmm(ctx: Context, bias: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1) -> Value:
     """``beta * bias + alpha * a @ b``."""
     if len(a.shape) == 3 and len(ctx.shape) == 2:

@@ -83,20 +83,20 @@ def _over_space(ctx: Context, x: Value, window: Window, first: int) -> Value:
 
 @rule(
     aten.conv1d.default,
-    samples=[(T((2, 4, 7)), T((6, 2, 3)), T((6,)), 1, 0, 1, 2), (T((4, 7)), T((6, 4, 1)), T((6,)))],
+    samples=[(T((2, 4, 7)), T((6, 2, 3)), T((6,)), [1], [0], [1], 2), (T((4, 7)), T((6, 4, 1)), T((6,)))],
 )
-@rule(aten.conv1d.padding, samples=[(T((2, 4, 7)), T((6, 4, 3)), None, 1, "same")])
+@rule(aten.conv1d.padding, samples=[(T((2, 4, 7)), T((6, 4, 3)), None, [1], "same")])
 @rule(
     aten.conv2d.default,
     samples=[
-        (T((2, 4, 5, 5)), T((6, 4, 3, 3)), T((6,)), 2, 1),
-        (T((2, 4, 5, 5)), T((4, 1, 3, 3)), T((4,)), 1, 0, 1, 4),
+        (T((2, 4, 5, 5)), T((6, 4, 3, 3)), T((6,)), [2, 2], [1, 1]),
+        (T((2, 4, 5, 5)), T((4, 1, 3, 3)), T((4,)), [1, 1], [0, 0], [1, 1], 4),
         (T((2, 4, 3, 3)), T((6, 4, 1, 1)), T((6,))),
     ],
 )
-@rule(aten.conv2d.padding, samples=[(T((2, 4, 5, 5)), T((6, 4, 3, 3)), None, 1, "valid")])
+@rule(aten.conv2d.padding, samples=[(T((2, 4, 5, 5)), T((6, 4, 3, 3)), None, [1, 1], "valid")])
 @rule(aten.conv3d.default, samples=[(T((2, 2, 3, 3, 3)), T((3, 2, 2, 2, 2)), T((3,)))])
-@rule(aten.conv3d.padding, samples=[(T((2, 2, 3, 3, 3)), T((3, 2, 2, 2, 2)), T((3,)), 1, "same")])
+@rule(aten.conv3d.padding, samples=[(T((2, 2, 3, 3, 3)), T((3, 2, 2, 2, 2)), T((3,)), [1, 1, 1], "same")])
 def conv(
     ctx: Context,
     x: Value,
@@ -118,9 +118,9 @@ def conv(
     return out if batched is x else ctx.reshape(out, ctx.shape)
 
 
-@rule(aten.conv_transpose1d.default, samples=[(T((2, 4, 5)), T((4, 3, 2)), T((6,)), 2, 0, 0, 2)])
-@rule(aten.conv_transpose2d.input, samples=[(T((2, 4, 3, 3)), T((4, 3, 2, 2)), T((3,)), 2)])
-@rule(aten.conv_transpose3d.input, samples=[(T((1, 2, 2, 2, 2)), T((2, 3, 2, 2, 2)), T((3,)), 2)])
+@rule(aten.conv_transpose1d.default, samples=[(T((2, 4, 5)), T((4, 3, 2)), T((6,)), [2], [0], [0], 2)])
+@rule(aten.conv_transpose2d.input, samples=[(T((2, 4, 3, 3)), T((4, 3, 2, 2)), T((3,)), [2, 2])])
+@rule(aten.conv_transpose3d.input, samples=[(T((1, 2, 2, 2, 2)), T((2, 3, 2, 2, 2)), T((3,)), [2, 2, 2])])
 def conv_transpose(
     ctx: Context,
     x: Value,

@@ -34,15 +34,17 @@ def zeros(ctx: Context, *args: Any, **kwargs: Any) -> Value:
     aten.full.default,
     aten.full_like.default,
     aten.new_full.default,
-    aten.fill.Scalar,
     always=True,
-    samples=[(T((2, 3)), 0.0)],
 )
 def full(ctx: Context, like: Any, number: Any, *args: Any, **kwargs: Any) -> Value:
     """One number everywhere."""
-    if isinstance(number, Value):
-        return fill(ctx, like, number)
     return _zeros(ctx) if number == 0 else ctx.plain()
+
+
+@rule(aten.fill.Scalar, always=True)
+def fill_number(ctx: Context, like: Value, number: float) -> Value:
+    """Overwrite with one number."""
+    return full(ctx, like, number)
 
 
 @rule(aten.fill.Tensor, samples=[(T((2, 3)), T(()))])

@@ -21,7 +21,6 @@ from autogroup.rules.pointwise import nonlinear
 
 aten = torch.ops.aten
 _INDEX = T((2, 2), "index", 3)
-_PICK = "picking at unknown indices"
 
 
 MAX_PICKED = 1 << 20
@@ -85,6 +84,11 @@ def index_select(ctx: Context, x: Value, dim: int, index: Value) -> Value:
     return pick(ctx, x, dim % len(x.shape), index.shape or (1,))
 
 
+def _pick_any(ctx: Context, x: Value, axes: Sequence[int]) -> Value:
+    """Any position of a fibre: all of them must scale alike."""
+    return ctx.collapse(ctx.with_constant_terms(x, axes), axes, "picking at unknown indices", average=True)
+
+
 @rule(aten.gather.default, samples=[(T((2, 3)), 1, T((2, 5), "index", 3))])
 @rule(aten.take_along_dim.default, samples=[(T((2, 3)), T((2, 5), "index", 3), 1)])
 def gather(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
@@ -94,7 +98,7 @@ def gather(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
     ctx.escape_all(values, "is used as an index")
     if not dims:
         return nonlinear(ctx, x)
-    picked = ctx.collapse(x, [dims[0] % len(x.shape)], _PICK, average=True)
+    picked = _pick_any(ctx, x, [dims[0] % len(x.shape)])
 
     def cut(t: Tensor) -> Tensor:
         for d, n in enumerate(ctx.shape):
@@ -131,7 +135,7 @@ def index(ctx: Context, x: Value, indices: Sequence[Value | None]) -> Value:
     shape = (ctx.shape[axes[0] : len(ctx.shape) - (len(x.shape) - axes[0] - len(axes))],) if masked else ()
     count = len(shape[0]) if masked else len(torch.broadcast_shapes(*(i.shape for i in given)))
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
-    picked = ctx.collapse(x, axes, _PICK, average=True)
+    picked = _pick_any(ctx, x, axes)
     others = [d for d in range(len(x.shape)) if d not in axes]
     place = axes[0] if adjacent else 0
 

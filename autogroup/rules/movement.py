@@ -76,7 +76,8 @@ def copy(ctx: Context, target: Value, source: Value, non_blocking: bool = False)
 @rule(aten.flatten.using_ints, samples=[(_X, 1)])
 @rule(aten.unflatten.int, samples=[(_X, 2, [2, 2])])
 @rule(aten.unsqueeze.default, samples=[(_X, 1)])
-@rule(aten.squeeze.dim, aten.squeeze.dims, samples=[(T((2, 1, 3)), [1])])
+@rule(aten.squeeze.dim, samples=[(T((2, 1, 3)), 1)])
+@rule(aten.squeeze.dims, samples=[(T((2, 1, 3)), [1])])
 @rule(aten.squeeze.default, aten.ravel.default, aten.atleast_1d.default, samples=[(T((2, 1, 3)),)])
 @rule(aten.reshape_as.default, aten.view_as.default, samples=[(_X, T((6, 4)))])
 def reshape(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
@@ -99,8 +100,8 @@ def reshape(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
 @rule(aten.select.int, samples=[(_X, 1, 2)])
 @rule(aten.diagonal.default, samples=[(T((3, 3)),)])
 @rule(aten.unfold.default, samples=[(_X, 2, 2, 1)])
-@rule(aten.split.Tensor, aten.split.sizes, samples=[(T((4, 3)), 2)])
-@rule(aten.split_with_sizes.default, samples=[(T((4, 3)), [1, 3])])
+@rule(aten.split.Tensor, samples=[(T((4, 3)), 2)])
+@rule(aten.split.sizes, aten.split_with_sizes.default, samples=[(T((4, 3)), [1, 3])])
 @rule(aten.chunk.default, samples=[(T((4, 3)), 2)])
 @rule(aten.tensor_split.sections, samples=[(T((4, 3)), 3)])
 @rule(aten.unbind.int, samples=[(_X, 1)])
@@ -130,7 +131,7 @@ def rearrange(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Any:
 
 @rule(aten.flip.default, samples=[(_X, [1])])
 @rule(aten.fliplr.default, samples=[(_X,)])
-@rule(aten.roll.default, samples=[(_X, [1], [2]), (_X, 1)])
+@rule(aten.roll.default, samples=[(_X, [1], [2]), (_X, [1])])
 def permute_along(ctx: Context, x: Value, *args: Any) -> Value:
     """Reorder positions along some axes."""
     op = ctx.node.target
@@ -284,7 +285,7 @@ def _tensors(x: Value) -> list[Tensor]:
 def im2col(ctx: Context, x: Value, kernel: Any, dilation: Any, padding: Any, stride: Any) -> Value:
     """``n c h w -> n (c k) l``: patches are copies; labels that vary over space are united first."""
     x = ctx.homogeneous(x, "is cut into patches while it carries an added term") if any(padding) else x
-    flat = ctx.collapse(x, [2, 3], "the patch", average=True)
+    flat = ctx.collapse(ctx.with_constant_terms(x, [2, 3]), [2, 3], "the patch", average=True)
     count = ctx.shape[1] // x.shape[1]
 
     def copied(t: Tensor) -> Tensor:
@@ -294,7 +295,8 @@ def im2col(ctx: Context, x: Value, kernel: Any, dilation: Any, padding: Any, str
     return ctx.move(flat, ctx.shape, copied)
 
 
-@rule(aten.meshgrid.indexing, aten.meshgrid.default)
+@rule(aten.meshgrid.indexing, samples=[([T((2,)), T((3,))], {"indexing": "ij"})])
+@rule(aten.meshgrid.default)
 def meshgrid(ctx: Context, tensors: Sequence[Value], **kwargs: Any) -> tuple[Value, ...]:
     """Coordinates: expanded copies of 1-D inputs."""
 

@@ -52,7 +52,7 @@ def dropout(ctx: Context, x: Value, p: float, train: bool) -> Value:
     return ctx.product(x, ctx.plain(x.shape))
 
 
-@rule(aten.native_dropout.default)
+@rule(aten.native_dropout.default, samples=[(_X, 0.5, False)])
 def native_dropout(ctx: Context, x: Value, p: float, train: bool | None) -> tuple[Value, Value]:
     """Dropout that also returns its mask."""
     return dropout(ctx, x, p, train is not False), ctx.plain(x.shape)

@@ -11,7 +11,6 @@ import torch
 
 from autogroup.algebra import Context
 from autogroup.domain import Dependence, Value
-from autogroup.labels import constant_over
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import name_of, nonlinear
 
@@ -57,7 +56,7 @@ def total_all(ctx: Context, x: Value, *, dtype: Any = None) -> Value:
 @rule(aten.amax.default, aten.amin.default, samples=[(_X, [1]), (_X, [-1], True)])
 def extremum(ctx: Context, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     """The maximum of values that scale alike scales with them; a constant term passes through."""
-    return _reduce(ctx, _constant_terms(ctx, x, axes_of(x, dim)), dim, keepdim, average=True)
+    return _reduce(ctx, ctx.with_constant_terms(x, axes_of(x, dim)), dim, keepdim, average=True)
 
 
 @rule(aten.max.default, aten.min.default, samples=[(_X,)])
@@ -155,7 +154,7 @@ def linalg_norm(ctx: Context, x: Value, ord: Any = None, dim: Any = None, keepdi
 def _spread(ctx: Context, x: Value, dim: Any, keepdim: bool, degree: Fraction) -> Value:
     """A variance or a standard deviation: a term that is constant over the axes does not count."""
     axes = axes_of(x, dim)
-    x = _constant_terms(ctx, x, axes)
+    x = ctx.with_constant_terms(x, axes)
     bare = Value(x.shape, {k: Dependence(d.factors) for k, d in x.deps.items()}, x.zero, x.name)
     return _drop(ctx, ctx.power(ctx.collapse(bare, axes, name_of(ctx)), degree, ""), axes, keepdim)
 
@@ -196,16 +195,6 @@ def spread_mean_dim(ctx: Context, x: Value, dim: Any, unbiased: bool = True, kee
     return spread_mean_correction(ctx, x, dim, keepdim=keepdim)
 
 
-def _constant_terms(ctx: Context, x: Value, axes: Sequence[int]) -> Value:
-    """Let blocks escape whose added term varies over the axes."""
-    deps = {}
-    for key, dep in x.deps.items():
-        if dep.terms is not None:
-            dep = ctx.escape_where(key, dep, ~constant_over(dep.terms, axes), f"{name_of(ctx)} over an added term that varies")
-        deps[key] = dep
-    return Value(x.shape, deps, x.zero, x.name)
-
-
 # --- pooling and resampling ----------------------------------------------------------------------------------
 
 
@@ -215,7 +204,7 @@ def _windows(ctx: Context, x: Value, space: int, *, keeps_constants: bool) -> Va
     if not keeps_constants:
         x = ctx.homogeneous(x, f"{name_of(ctx)} does not keep an added term constant")
     else:
-        x = _constant_terms(ctx, x, axes)
+        x = ctx.with_constant_terms(x, axes)
     return ctx.move(ctx.collapse(x, axes, name_of(ctx), average=True), ctx.shape, lambda t: t)
 
 

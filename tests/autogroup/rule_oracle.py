@@ -70,7 +70,8 @@ def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -
     said = Abstract(fn, parameter, others)
 
     def run(block: int, alpha: float) -> list[Tensor]:
-        scaled = torch.where(said.ids == block, alpha, 1.0) * parameter
+        ones = torch.ones((), dtype=torch.float64)
+        scaled = torch.where(said.ids == block, alpha * ones, ones) * parameter
         leaves = pytree.tree_leaves(fn(scaled.to(parameter.dtype), *others))
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -86,6 +87,9 @@ def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -
 
 
 def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first: Tensor, second: Tensor, where: str) -> None:
+    # Labels beyond the parameter's own belong to positions of a lookup: the rule does not say which row stands
+    # there, so only the verdict can be held against numbers (see the small networks with embeddings).
+    # Zero divided by zero is outside every claim.
     assert tuple(base.shape) == value.shape, f"{where}: shape {value.shape}, truly {tuple(base.shape)}"
     dep = value.deps.get(said.key)
     degree = torch.zeros(value.shape, dtype=torch.float64)
@@ -97,11 +101,18 @@ def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first:
             live = labels != INDEPENDENT
             if dep.terms is not None:
                 terms = torch.where(live, dep.terms.expand(value.shape), terms)
+    virtual = torch.zeros(value.shape, dtype=torch.bool)
+    for factor in dep.factors if dep is not None else ():
+        virtual = virtual | (factor.labels >= said.blocks.grid.numel())
+    skip = virtual.expand(value.shape) | ~base.isfinite() | ~first.isfinite()
+    degree, base, first, second, terms = (t[~skip] for t in (degree, base, first, second, terms))
+    if not base.numel():
+        return
     scale = max(1.0, float(base.abs().max()))
     grown = [ALPHAS[i] ** degree - 1 for i in (0, 1)]
     # α^d h + s: eliminate h, so that no s has to be known.
     error = ((first - base) * grown[1] - (second - base) * grown[0]).abs() / scale
-    assert not error.numel() or float(error.max()) < TOLERANCE, f"{where}: does not grow as claimed"
+    assert float(error.max()) < TOLERANCE, f"{where}: does not grow as claimed"
     still = degree == 0
     assert torch.allclose(first[still], base[still], rtol=TOLERANCE, atol=TOLERANCE), f"{where}: changes where it must not"
     pure = ~still & (terms == ZERO_TERM)
@@ -109,7 +120,7 @@ def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first:
     assert torch.allclose(first[pure], (factor * base)[pure], rtol=1e-8, atol=TOLERANCE), f"{where}: has a term that is not claimed"
     _check_terms(terms, ~still, base - (first - base) / torch.where(still, 1.0, grown[0]), where)
     if value.zero is not None:
-        zeros = base[value.zero.expand(value.shape)]
+        zeros = base[value.zero.expand(value.shape)[~skip]]
         assert not bool(zeros.any()), f"{where}: is not zero where it is claimed to be"
 
 

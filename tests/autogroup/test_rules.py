@@ -15,8 +15,29 @@ from autogroup.registry import Entry, T, coverage, lookup, rule
 from tests.autogroup.rule_oracle import Abstract, check, make
 
 ENTRIES = dict(coverage())
-CLAIMLESS = {"nonlinear", "plain", "zeros", "polar", "div_mode"}
-"""Rules that keep no dependence at all: there is nothing about them that numbers could refute."""
+CLAIMLESS = {"nonlinear", "plain", "zeros", "full", "fill_number", "polar", "div_mode", "detach"}
+"""Rules that keep no dependence the oracle looks at: there is nothing about them that numbers could refute."""
+
+aten = torch.ops.aten
+_ROWS = torch.tensor([2, 0])
+_MASK = torch.tensor([[True, False, True], [False, True, True]])
+
+WITH_EXACT_ZEROS: dict[str, Callable[[Tensor], Tensor]] = {
+    "where.self": lambda p: aten.where.self(_MASK, p, torch.zeros_like(p)),
+    "masked_fill.Tensor": lambda p: aten.masked_fill.Tensor(p, _MASK, aten.zeros([], dtype=torch.float64)),
+    "maximum.default": lambda p: aten.maximum.default(p, 2 * p),
+    "minimum.default": lambda p: aten.minimum.default(p, torch.zeros_like(p)),
+    "max.other": lambda p: aten.max.other(p, -p),
+    "min.other": lambda p: aten.min.other(p, torch.zeros_like(p)),
+    "index_put.default": lambda p: aten.index_put.default(aten.zeros([4, 3], dtype=p.dtype), [_ROWS], p),
+    "index_add.default": lambda p: aten.index_add.default(aten.zeros([4, 3], dtype=p.dtype), 0, _ROWS, p),
+    "index_copy.default": lambda p: aten.index_copy.default(aten.zeros([4, 3], dtype=p.dtype), 0, _ROWS, p),
+    "scatter.src": lambda p: aten.scatter.src(aten.zeros([4, 3], dtype=p.dtype), 0, _ROWS[:, None].expand(2, 3), p),
+    "scatter_add.default": lambda p: aten.scatter_add.default(
+        aten.zeros([4, 3], dtype=p.dtype), 0, _ROWS[:, None].expand(2, 3), p
+    ),
+}
+"""Operators that claim something only beside exact zeros or values that scale alike, which samples cannot say."""
 
 SAMPLES = [
     pytest.param(name, number, leaf, id=f"{name.removeprefix('aten.')}-{number}-{leaf}")
@@ -34,7 +55,9 @@ def operator(name: str) -> Callable[..., Any]:
 
 def prepare(name: str, number: int, leaf: int) -> tuple[Callable[..., Any], Tensor, list[Tensor]]:
     """The operator as a function of one of its tensors and the list of the others."""
-    flat, spec = pytree.tree_flatten(list(ENTRIES[name].samples[number]))
+    sample = list(ENTRIES[name].samples[number])
+    kwargs = sample.pop() if isinstance(sample[-1], dict) else {}
+    flat, spec = pytree.tree_flatten(sample)
     generator = torch.Generator().manual_seed(3)
     places = [i for i, item in enumerate(flat) if isinstance(item, T)]
     tensors = [make(flat[i], generator) for i in places]
@@ -44,7 +67,7 @@ def prepare(name: str, number: int, leaf: int) -> tuple[Callable[..., Any], Tens
         filled = list(flat)
         for place, tensor in zip(places, (*rest[:leaf], p, *rest[leaf:]), strict=True):
             filled[place] = tensor
-        return operator(name)(*pytree.tree_unflatten(filled, spec))
+        return operator(name)(*pytree.tree_unflatten(filled, spec), **kwargs)
 
     return call, parameter, others
 
@@ -82,7 +105,16 @@ def test_what_the_rule_claims_of_a_partly_scaled_value_is_true(name: str, number
             assert check(partly, parameter, others) >= 0
 
 
-@pytest.mark.parametrize("name", [n for n, e in ENTRIES.items() if e.rule.__name__ not in CLAIMLESS])
+@pytest.mark.parametrize("name", WITH_EXACT_ZEROS)
+def test_what_the_rule_claims_beside_exact_zeros_is_true(name: str) -> None:
+    parameter = make(T((2, 3)), torch.Generator().manual_seed(3))
+    assert check(WITH_EXACT_ZEROS[name], parameter, []) > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n, e in ENTRIES.items() if e.rule.__name__ not in CLAIMLESS and n.removeprefix("aten.") not in WITH_EXACT_ZEROS],
+)
 def test_every_rule_that_claims_something_has_samples_on_which_it_does(name: str) -> None:
     entry = ENTRIES[name]
     twins = [e for e in ENTRIES.values() if e.rule is entry.rule and e.samples]

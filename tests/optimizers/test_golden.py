@@ -44,14 +44,15 @@ def with_tuples(options: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("golden", "path"), runs())
 def test_trajectory(golden: dict[str, Any], path: str) -> None:
-    problem = INDEX["problems"][golden["problem"]]
+    problem: dict[str, Any] = INDEX["problems"][golden["problem"]]
     inputs: Any = np.load(FOLDER / problem["file"])
     want: Any = np.load(FOLDER / golden["file"])
     params = [Parameter(torch.tensor(inputs[f"param_{i}"])) for i in range(len(problem["shapes"]))]
-    groups = golden.get("param_groups") or [{"params": list(range(len(params)))}]
+    groups: Any = golden.get("param_groups") or [{"params": list(range(len(params)))}]
     groups = [{**with_tuples(group), "params": [params[i] for i in group["params"]]} for group in groups]
     optimizer = getattr(optimizers, golden["algorithm"])(groups, **with_tuples(golden["kwargs"]), impl=path)
-    none_grads, lrs = golden.get("none_grads") or {}, golden.get("lr_per_step")
+    none_grads: Any = golden.get("none_grads") or {}
+    lrs: Any = golden.get("lr_per_step")
     tolerance = golden["tolerance"]
     for t in range(golden["steps"]):
         for i, p in enumerate(params):

@@ -48,7 +48,7 @@ def compare(case: OptimizerCase, impl: str, mesh: Any, placement: Any) -> None:
     for p, q, (shape, keys) in zip(whole, parts, usable, strict=True):
         where = f"{case.name} {impl} {placement} {shape} {keys}"
         torch.testing.assert_close(q.full_tensor(), p.data, rtol=1e-10, atol=1e-12, msg=where)  # type: ignore[attr-defined]
-        for name in a.state[p].keys() - {"step"}:
+        for name in sorted(a.state[p].keys() - {"step"}):  # all ranks in the same order
             got, want = b.state[q][name].full_tensor(), a.state[p][name]
             torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12, msg=f"{where} {name}")
 

@@ -67,6 +67,7 @@ def _examine(model: truth.Model, options: Options) -> Score:
 
     from autogroup.capture import capture
     from autogroup.certify import certify
+    from autogroup.errors import CaptureError
     from autogroup.infer import infer
     from autogroup.inputs import as_call, without_cache
 
@@ -80,7 +81,11 @@ def _examine(model: truth.Model, options: Options) -> Score:
     result = score(model, claims_of(report), load_decisions().get(str(model)))
     result.capture_seconds, result.infer_seconds = middle - start, end - middle
     if options.certify:
-        certificate = certify(module, report, args, kwargs)
+        try:
+            certificate = certify(module, report, args, kwargs)
+        except CaptureError as error:
+            result.certificate_error = " ".join(str(error).split())[:400]
+            return result
         result.certificate = certificate.counts()
         result.refuted = [f"{proof.name} ({proof.worst:.1e})" for proof in certificate.refuted]
     return result
@@ -148,6 +153,8 @@ class Totals:
             "exact": self.exact,
             "partial_recall": self.partial_recall,
             "refuted": int(self._sum(lambda s: len(s.refuted))),
+            "proved": int(self._sum(lambda s: s.certificate.get("proved", 0))),
+            "undecided": int(self._sum(lambda s: s.certificate.get("undecided", 0))),
             "median_capture_seconds": times[len(times) // 2] if times else 0.0,
             "median_infer_seconds": inference[len(inference) // 2] if inference else 0.0,
         }
@@ -186,6 +193,8 @@ def print_findings(scores: Iterable[Score], console: Console, limit: int) -> Non
     for one in sorted(scores, key=lambda s: s.model):
         if one.error:
             console.print(f"[bold red]error[/]   {one.model}: {one.error}", markup=True, highlight=False)
+        if one.certificate_error:
+            console.print(f"uncertified {one.model}: {one.certificate_error}", markup=False, highlight=False)
         for parameter in one.refuted:
             console.print(f"[bold red]refuted[/] {one.model} {parameter}", highlight=False)
         for kind, colour in _COLOURS.items():

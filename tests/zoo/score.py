@@ -62,6 +62,7 @@ class Score:
     capture_seconds: float = 0.0
     infer_seconds: float = 0.0
     certificate: dict[str, int] = field(default_factory=dict)
+    certificate_error: str = ""
     refuted: list[str] = field(default_factory=list)
 
     def count(self, kind: Finding) -> int:
@@ -84,7 +85,7 @@ def claims_of(report: Report) -> dict[str, Claim]:
 def load_decisions() -> dict[str, dict[str, str]]:
     """Return model → parameter → why a claim that the truth file does not know is right all the same."""
     data = json.loads(DECISIONS.read_text(encoding="utf-8"))
-    return {entry["model"]: {name: entry["reason"] for name in entry["parameters"]} for entry in data["decisions"]}
+    return {entry["model"]: dict.fromkeys(entry["parameters"], entry["reason"]) for entry in data["decisions"]}
 
 
 def score(model: Model, claims: Mapping[str, Claim], decisions: Mapping[str, str] | None = None) -> Score:
