@@ -29,8 +29,11 @@ Status = Literal["proved", "refuted", "undecided"]
 _ZERO_GRADIENT = 1e-12
 """A block whose ‖w‖‖g‖ is below this share of the median parameter's has no gradient to judge by."""
 
-_NOISE = 1e-11
-"""An inner product below this share of the median parameter's ‖w‖‖g‖ cannot be told from rounding."""
+_NOISE = 1e-8
+"""An inner product below this share of the median parameter's ‖w‖‖g‖ cannot be told from rounding.
+
+Norms amplify rounding where what they normalize is nearly constant, so this is far above the float64 epsilon.
+"""
 
 _POINTS = 3
 """Random points tried while some block has no gradient: a ReLU may switch off a channel at one of them."""

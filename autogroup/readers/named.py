@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,10 +16,6 @@ from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from autogroup.errors import LoadError
-
-_MISSING_OPERATORS: list[torch.library.Library] = []
-"""Keeps the stand-ins of ``_define_missing_operators`` registered."""
-
 
 def read_torchvision(name: str) -> nn.Module:
     """Build a torchvision model with ``weights=None``.
@@ -88,33 +83,13 @@ def _attribute(library: ModuleType, name: str) -> Any:
 
 def _import(module: str, package: str) -> ModuleType:
     try:
-        try:
-            return importlib.import_module(module)
-        except RuntimeError as error:
-            if "operator torchvision::" not in str(error):
-                raise
-            _define_missing_operators()
-            return importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name == package:
             raise LoadError(f"{package} is not installed: pip install {package}") from error
         raise LoadError(f"{package} cannot be imported: {error}") from error
     except Exception as error:
         raise LoadError(f"{package} is installed but cannot be imported: {_one_line(error)}") from error
-
-
-def _define_missing_operators() -> None:
-    """Declare the box operators a torchvision without its compiled part lacks; no classifier calls them.
-
-    torchvision refuses to be imported without them although its models are plain Python.
-    """
-    boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(operator + boxes)
-    _MISSING_OPERATORS.append(library)
-    for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # the halves of the failed import
 
 
 def _build(label: str, build: Callable[[], nn.Module]) -> nn.Module:

@@ -85,6 +85,7 @@ PARTITION_ERRORS: tuple[tuple[Mapping[str, Any], str], ...] = (
 COMMON_ERRORS: tuple[tuple[Mapping[str, Any], str], ...] = (
     ({"lr": -0.1}, r"lr must be a finite number >= 0, got lr=-0.1"),
     ({"lr": NAN}, r"got lr=nan"),
+    ({"lr": float("inf")}, r"got lr=inf"),
     ({"lr": "0.1"}, r"got lr='0.1'"),
     ({"lr": torch.ones(2)}, r"got lr=tensor"),
     ({"weight_decay": -1}, r"weight_decay must be a finite number >= 0, got weight_decay=-1"),

@@ -67,6 +67,7 @@ def test_compiled_is_loop_and_never_recompiles(case: OptimizerCase, compiled_con
             before.append(compilations())
             problem.step(optimizer, params, t)
             scheduler.step()
+        assert not optimizer._compiler._numbers, "numbers of past steps pile up"
         if impl == "compiled":
             assert before[1] > 0, "nothing was compiled"
             assert compilations() == before[2], "compiled again after the second step"

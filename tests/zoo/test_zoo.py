@@ -17,6 +17,13 @@ LEAST_ANALYZED, LEAST_RECALL = 0.95, 0.97
 _scores: dict[str, Score] = {}
 
 
+@pytest.fixture(autouse=True)
+def _only_when_asked_for(request: pytest.FixtureRequest) -> None:
+    """The whole zoo takes minutes."""
+    if "zoo" not in request.config.getoption("markexpr"):
+        pytest.skip("run with: pytest -m zoo")
+
+
 def scored(model: truth.Model) -> Score:
     """Examine a model once, however many tests ask."""
     if str(model) not in _scores:

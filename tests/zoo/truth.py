@@ -75,10 +75,11 @@ class Answer:
 
     def allows(self, claim: Partition) -> bool:
         """Whether every block of ``claim`` is known to be invariant."""
-        known = [parse(text, self.shape) for text in self.holds_notation] if self.status == "invariant" else []
-        if self.status == "partial" and self.finest is not None:
-            known = [self.finest]
-        return any(fine.refines(claim) for fine in known)
+        if self.status == "partial":
+            return self.finest is not None and self.finest.refines(claim)
+        return self.status == "invariant" and any(
+            parse(text, self.shape).refines(claim) for text in self.holds_notation
+        )
 
 
 @dataclass(frozen=True)
