@@ -72,11 +72,11 @@ class Context:
     def constant(self, number: float) -> Value:
         """The value of a Python number."""
         zero = torch.ones((), dtype=torch.bool) if number == 0 else None
-        return Value((), {}, zero, hash(("literal", number)) & 0xFFFFFFFF)
+        return Value((), {}, zero, (1 << 62) | (hash(("literal", number)) & 0xFFFFFFFF))
 
-    def escape(self, key: Key, labels: Tensor, reason: str, *, unknown: bool = False) -> None:
-        """These blocks can no longer be scaled freely."""
-        key.blocks.escape(labels, self.blame, reason, unknown=unknown)
+    def escape(self, key: Key, labels: Tensor, reason: str, *, unknown: bool = False, by_term: bool = False) -> None:
+        """These blocks can no longer be scaled freely; see ``Blocks.escape``."""
+        key.blocks.escape(labels, self.blame, reason, unknown=unknown, by_term=by_term)
 
     def escape_all(self, values: Sequence[Value], reason: str, *, unknown: bool = False) -> None:
         """Every block that the values scale with is lost."""
@@ -173,6 +173,8 @@ class Context:
         if terms is None or _varies_everywhere(shape, terms, dep.terms):
             self._escape_dep(key, dep, "adds a value that does not scale")
             return None
+        if key.blocks.first_term is None:
+            key.blocks.first_term = self.blame
         # Where the scaled part is exactly zero, the sum is only the other value: labels there stay independent.
         return Dependence(dep.factors, add_terms(dep.terms, terms))
 
@@ -241,7 +243,7 @@ class Context:
         reach = left.support | right.support
         if any(d.terms is not None and bool((reach & (d.terms != ZERO_TERM)).any()) for d in (left, right)):
             for dep in (left, right):
-                self._escape_dep(key, dep, "multiplies two scaled values of which one carries an added term")
+                self._escape_dep(key, dep, "multiplies two scaled values of which one carries an added term", by_term=True)
             return None
         before = (*left.factors, *right.factors)
         after = normal_form(key.blocks, before)
@@ -262,7 +264,7 @@ class Context:
             return dep
         ids = self._terms_of(other, len(shape), negative=False)
         if ids is None or _varies_everywhere(shape, ids, dep.terms):
-            self._escape_dep(key, dep, "multiplies an added term that does not scale by another value")
+            self._escape_dep(key, dep, "multiplies an added term by a value that varies everywhere", by_term=True)
             return None
         return Dependence(dep.factors, nonzero_terms(_scaled_terms(dep.terms, ids)))
 
@@ -369,9 +371,9 @@ class Context:
 
     # --- helpers ---------------------------------------------------------------------------------------
 
-    def _escape_dep(self, key: Key, dep: Dependence, reason: str) -> None:
+    def _escape_dep(self, key: Key, dep: Dependence, reason: str, *, by_term: bool = False) -> None:
         for f in dep.factors:
-            self.escape(key, f.labels, reason)
+            self.escape(key, f.labels, reason, by_term=by_term)
 
     def escape_where(self, key: Key, dep: Dependence, mask: Tensor, reason: str) -> Dependence:
         """Let the blocks at the masked positions escape; return the dependence without them."""
@@ -379,7 +381,7 @@ class Context:
             return dep
         rest: list[Factor] = []
         for f in dep.factors:
-            self.escape(key, torch.where(mask, f.labels, INDEPENDENT), reason)
+            self.escape(key, torch.where(mask, f.labels, INDEPENDENT), reason, by_term=True)
             rest.append(Factor(f.degree, torch.where(mask, INDEPENDENT, f.labels)))
         return Dependence(tuple(rest), dep.terms)
 

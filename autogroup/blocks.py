@@ -25,6 +25,8 @@ class Event:
     kind: EventKind
     node: fx.Node
     reason: str
+    term: fx.Node | None = None
+    """The operator that added the term in the way, if one did."""
 
 
 class Blocks:
@@ -42,6 +44,7 @@ class Blocks:
         self.grid = grid
         self.eps = False
         self.events: list[Event] = []
+        self.first_term: fx.Node | None = None
         self._count = grid.numel()
         # One more entry at the end, so that root[INDEPENDENT] is INDEPENDENT without a branch.
         self._root = torch.cat([torch.arange(self._count), torch.tensor([INDEPENDENT])])
@@ -83,9 +86,20 @@ class Blocks:
         """Record that ``node`` removed the scale of these blocks."""
         self._mark(self._absorbed, labels, Event("absorbed", node, reason))
 
-    def escape(self, labels: Tensor, node: fx.Node, reason: str, *, unknown: bool = False) -> None:
-        """Record that the scale of these blocks changes what ``node`` computes otherwise than by a factor."""
-        self._mark(self._escaped, labels, Event("unknown" if unknown else "escaped", node, reason))
+    def escape(
+        self, labels: Tensor, node: fx.Node, reason: str, *, unknown: bool = False, by_term: bool = False
+    ) -> None:
+        """Record that the scale of these blocks changes what ``node`` computes otherwise than by a factor.
+
+        Args:
+            labels: the blocks.
+            node: the operator.
+            reason: why, in words.
+            unknown: the operator has no rule.
+            by_term: only a term that was added before stands in the way.
+        """
+        term = self.first_term if by_term else None
+        self._mark(self._escaped, labels, Event("unknown" if unknown else "escaped", node, reason, term))
         self.alive = not bool(self._escaped.all())
 
     def _mark(self, marks: Tensor, labels: Tensor, event: Event) -> None:

@@ -44,7 +44,7 @@ def infer(capture: Capture) -> Report:
         blocks[name] = Blocks(name, shape, initial_grid(node))
         start = Dependence((Factor(Fraction(1), blocks[name].grid),))
         seeds[node] = Value(shape, {Key(blocks[name], live=True): start}, name=-1 - number)
-    interpreter = Interpreter(capture.graph, seeds)
+    interpreter = Interpreter(capture.graph, seeds, assumed_sizes=capture.method == "symbolic")
     interpreter.escape_outputs(interpreter.run())
     paths = Paths(capture.graph, interpreter.memory.hidden_edges)
     found_roles = roles(capture)

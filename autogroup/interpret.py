@@ -27,11 +27,14 @@ class Interpreter:
     Args:
         graph: flat graph of ATen overloads; every node that yields tensors has ``meta["val"]``.
         seeds: values of placeholders; all other placeholders scale with nothing.
+        assumed_sizes: some sizes are not the true ones, so a rule may fail without being wrong; its operator
+            is then treated as one without a rule.
     """
 
-    def __init__(self, graph: fx.Graph, seeds: Mapping[fx.Node, Value]) -> None:
+    def __init__(self, graph: fx.Graph, seeds: Mapping[fx.Node, Value], *, assumed_sizes: bool = False) -> None:
         self.graph = graph
         self.seeds = seeds
+        self.assumed_sizes = assumed_sizes
         self.unknown_ops: dict[str, int] = {}
         self.memory = Memory(self._replay, self._store)
         self._number = 0
@@ -91,15 +94,21 @@ class Interpreter:
             try:
                 return entry.rule(ctx, *args, **kwargs)
             except Exception as error:
-                raise _rule_error(blame, values, error) from error
+                if not self.assumed_sizes:
+                    raise _rule_error(blame, values, error) from error
+                return self._give_up(node, ctx, values, f"sizes depend on values around {op}")
         if not any(v.deps for v in values):
             return self._plain(node)
         inner = decomposition(node)
         if inner is not None:
             return self._run_inner(inner, node, blame, args, kwargs)
-        name = str(op)
+        return self._give_up(node, ctx, values, f"autogroup has no rule for {op}")
+
+    def _give_up(self, node: fx.Node, ctx: Context, values: list[Value], reason: str) -> Any:
+        """Nothing can be said of what this operator does to the scale of its arguments."""
+        name = str(node.target) if isinstance(node.target, OpOverload) else getattr(node.target, "__name__", "")
         self.unknown_ops[name] = self.unknown_ops.get(name, 0) + 1
-        ctx.escape_all(values, f"autogroup has no rule for {name}", unknown=True)
+        ctx.escape_all(values, reason, unknown=True)
         return self._plain(node)
 
     def _call_python(self, node: fx.Node, blame: fx.Node, args: Any, values: list[Value]) -> Any:
@@ -108,15 +117,14 @@ class Interpreter:
             return args[0][args[1]]
         if any(v.deps for v in values):
             name = getattr(node.target, "__name__", str(node.target))
-            self.unknown_ops[name] = self.unknown_ops.get(name, 0) + 1
-            self._context(node, blame).escape_all(values, f"autogroup has no rule for {name}", unknown=True)
+            return self._give_up(node, self._context(node, blame), values, f"autogroup has no rule for {name}")
         return self._plain(node)
 
     def _run_inner(self, inner: fx.Graph, node: fx.Node, blame: fx.Node, args: Any, kwargs: Any) -> Any:
         """Interpret the operators that an operator without a rule is made of."""
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
         places = [n for n in inner.nodes if n.op == "placeholder"]
-        nested = Interpreter(inner, dict(zip(places, tensors, strict=True)))
+        nested = Interpreter(inner, dict(zip(places, tensors, strict=True)), assumed_sizes=self.assumed_sizes)
         nested._number = self._number << 12
         outputs = nested.run(blame=blame)
         for name, count in nested.unknown_ops.items():

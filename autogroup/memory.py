@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, fx
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 
 from autogroup.domain import Value
 
@@ -54,7 +56,22 @@ def view_source(node: fx.Node) -> fx.Node | None:
     mine, theirs = _first_tensor(node), _first_tensor(source)
     if op._schema.arguments[0].alias_info is None or mine is None or theirs is None:
         return None
-    return source if mine.untyped_storage()._cdata == theirs.untyped_storage()._cdata else None
+    # A reshape may be a view or a copy. Fake tensors know, unless the graph's values were made one by one.
+    return source if _share(mine, theirs) or _is_view_when_run(node, theirs) else None
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+
+
+def _is_view_when_run(node: fx.Node, source: Tensor) -> bool:
+    """Run the operator once more on its fake input and see whether memory is shared."""
+    args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), (node.args[1:], dict(node.kwargs)))
+    mode = getattr(source, "fake_mode", None)
+    with mode or nullcontext():
+        again = node.target(source, *args[0], **args[1])  # pyright: ignore[reportCallIssue]
+    first = again[0] if isinstance(again, (tuple, list)) else again
+    return _share(first, source)
 
 
 def _first_tensor(node: fx.Node) -> Tensor | None:

@@ -56,3 +56,10 @@ def short_name(node: fx.Node) -> str:
 def place(node: fx.Node) -> str:
     """The module in which an operator runs, or the operator itself in a functional model."""
     return node.meta.get("module", "") or short_name(node)
+
+
+def located(node: fx.Node) -> str:
+    """An operator and where it stands: ``relu in layer1.0.relu``, or ``relu at model.py:12`` in the root module."""
+    module, source = node.meta.get("module", ""), node.meta.get("source", "")
+    where = f" in {module}" if module else f" at {source}" if source else ""
+    return short_name(node) + where

@@ -56,7 +56,9 @@ def trace_symbolic(subject: Subject) -> Traced:
     mode = FakeTensorMode(allow_non_fake_inputs=True, static_shapes=True, shape_env=shapes)
     with _AllLayersRun() as random_numbers:
         traced = _trace_on_fakes(subject, mode, _error_on_data_dependent_ops=False)
-    return Traced(traced, "symbolic", ("sizes that depend on values are symbols in the graph", *random_numbers.notes))
+    _use_one_fake_mode(traced.graph)
+    note = f"sizes that depend on values are unknown; each was taken as {ASSUMED_SIZE}"
+    return Traced(traced, "symbolic", (note, *random_numbers.notes))
 
 
 TRACES = {
@@ -109,14 +111,26 @@ def _located(subject: Subject) -> Callable[..., list[Tensor]]:
     return forward
 
 
+ASSUMED_SIZE = 8
+"""Stands for every size that depends on values: any number will do, as long as it is a number."""
+
+
 def _use_one_fake_mode(graph: fx.Graph) -> None:
-    """Give the values of all nodes one fake mode, so that they can be used together."""
+    """Give the values of all nodes one fake mode and sizes that are numbers, so that they can be used together."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
 
+    def number(size: Any) -> Any:
+        if not isinstance(size, torch.SymInt):
+            return size
+        expression = size.node.expr
+        return int(expression.xreplace({symbol: ASSUMED_SIZE for symbol in expression.free_symbols}))
+
     def again(value: Tensor) -> Tensor:
+        shape, stride = tuple(map(number, value.shape)), tuple(map(number, value.stride()))
         with mode:
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
+            return torch.empty_strided(shape, stride, dtype=value.dtype, device=value.device)
 
     for node in graph.nodes:
         if node.meta.get("val") is not None:
-            node.meta["val"] = pytree.tree_map_only(Tensor, again, node.meta["val"])
+            with_numbers = pytree.tree_map_only(torch.SymInt, number, node.meta["val"])
+            node.meta["val"] = pytree.tree_map_only(Tensor, again, with_numbers)

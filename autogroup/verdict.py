@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from autogroup.blocks import Blocks, Event
 from autogroup.partition import OUTSIDE, Partition
-from autogroup.paths import Paths, place, short_name
+from autogroup.paths import Paths, located, place
 from autogroup.report import Step, Verdict
 
 
@@ -86,8 +86,10 @@ def _norm_reason(absorbed: list[Event]) -> str:
 
 
 def _lost_reason(event: Event) -> str:
-    where = place(event.node)
-    return event.reason if event.node.op == "output" else f"{event.reason} ({short_name(event.node)} in {where})"
+    if event.node.op == "output":
+        return event.reason
+    added = f"; the term was added by {located(event.term)}" if event.term is not None and event.term is not event.node else ""
+    return f"{event.reason} ({located(event.node)}){added}"
 
 
 def _path(event: Event, node: fx.Node, paths: Paths) -> tuple[Step, ...]:

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from autogroup.algebra import Context
 from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
@@ -124,7 +124,7 @@ def index(ctx: Context, x: Value, indices: Sequence[Value | None]) -> Value:
     ctx.escape_all(given, "is used as an index")
     tensors = ctx.node.args[1]
     assert isinstance(tensors, (list, tuple))
-    masked = any(getattr(n, "meta", {}).get("val") is not None and n.meta["val"].dtype == torch.bool for n in tensors if n is not None)  # pyright: ignore
+    masked = any(isinstance(n, fx.Node) and n.meta["val"].dtype in (torch.bool, torch.uint8) for n in tensors)
     if len(given) == 1 and not masked:
         return pick(ctx, x, next(d for d, i in enumerate(indices) if i is not None), given[0].shape)
     axes = [d for d, i in enumerate(indices) if i is not None]

@@ -159,7 +159,7 @@ _PAIR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add_": lambda x, y: (x * 1).add_(y),
     "sub": lambda x, y: x - y,
     "mul": lambda x, y: x * y,
-    "div": lambda x, y: x / (y.abs() + 1e-6),
+    "div": lambda x, y: x / (y.abs().amax(1, keepdim=True) + 1e-6),
     "maximum": torch.maximum,
     "mix": lambda x, y: torch.cat([x[:, :3], y[:, 3:]], 1),
     "overwrite": _overwritten,
