@@ -23,6 +23,7 @@ from autogroup.labels import (
     Shape,
     add_terms,
     align,
+    broadcast,
     constant_over,
     fresh_terms,
     mix,
@@ -137,7 +138,7 @@ class Context:
 
     def join(self, a: Value, b: Value, *, subtract: bool = False) -> Value:
         """``a + b`` (or ``a - b``): equal degrees unite their blocks; a value that does not scale is a term."""
-        shape = torch.broadcast_shapes(a.shape, b.shape)
+        shape = broadcast(a.shape, b.shape)
         negated = self.negate(b) if subtract else b
         deps: dict[Key, Dependence] = {}
         for key in [*a.deps, *(k for k in b.deps if k not in a.deps)]:
@@ -219,7 +220,7 @@ class Context:
 
     def product(self, a: Value, b: Value, *, divide: bool = False) -> Value:
         """``a * b`` (or ``a / b``): degrees add position by position."""
-        shape = torch.broadcast_shapes(a.shape, b.shape)
+        shape = broadcast(a.shape, b.shape)
         if divide:
             b = self.power(b, Fraction(-1), "is a divisor with a term that does not scale")
         deps: dict[Key, Dependence] = {}
@@ -413,7 +414,7 @@ def _any_zero(a: Tensor | None, b: Tensor | None, ndim: int) -> Tensor | None:
 
 def _varies_everywhere(shape: Shape, *tensors: Tensor | None) -> bool:
     """Whether a term varies along every axis, or too much to be followed: no norm would remove it."""
-    sizes = torch.broadcast_shapes(*(tuple(t.shape) for t in tensors if t is not None))
+    sizes = broadcast(*(tuple(t.shape) for t in tensors if t is not None))
     return prod(sizes) > MAX_TERMS or (sizes != (1,) * len(sizes) and all(n == m for n, m in zip(sizes, shape, strict=True)))
 
 

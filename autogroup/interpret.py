@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, fx
@@ -64,13 +64,16 @@ class Interpreter:
 
     # --- one node ----------------------------------------------------------------------------------------
 
-    def _evaluate(self, node: fx.Node, blame: fx.Node) -> Value:
-        arguments = (node.args, dict(node.kwargs))
-        args, kwargs = pytree.tree_map_only(fx.Node, lambda n: self._read(n, node), arguments)
-        value = self._apply(node, blame, args, kwargs)
-        if node.meta.get("grad", True) is False and _needs_detach(value):
-            ctx = self._context(node, blame)
-            value = pytree.tree_map_only(Value, ctx.detach, value)
+    def _evaluate(self, node: fx.Node, blame: fx.Node) -> Any:
+        """The value of one operator."""
+        read = {source: self._read(source, node) for source in node.all_input_nodes}
+        values = list(_values(read.values()))
+        if all(v.plain for v in values) and not _always(node):
+            return self._plain(node)
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), read.__getitem__)
+        value = self._apply(node, blame, args, kwargs, values)
+        if node.meta.get("grad", True) is False and any(v.deps for v in _values([value])):
+            value = pytree.tree_map_only(Value, self._context(node, blame).detach, value)
         return value
 
     def _read(self, source: fx.Node, reader: fx.Node) -> Any:
@@ -79,16 +82,12 @@ class Interpreter:
             return value if value.deps else source.meta.get("val")
         return value
 
-    def _apply(self, node: fx.Node, blame: fx.Node, args: Any, kwargs: Any) -> Any:
+    def _apply(self, node: fx.Node, blame: fx.Node, args: Any, kwargs: Any, values: list[Value]) -> Any:
         """Evaluate one operator on the values of its arguments."""
-        values = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
         op = node.target
         if not isinstance(op, OpOverload):
             return self._call_python(node, blame, args, values)
-        entry = lookup(op)
-        if all(v.plain for v in values) and not (entry and entry.always):
-            return self._plain(node)
-        ctx = self._context(node, blame)
+        entry, ctx = lookup(op), self._context(node, blame)
         if entry is not None:
             kwargs = {name: v for name, v in kwargs.items() if name != "out"}
             try:
@@ -149,16 +148,15 @@ class Interpreter:
 
     def _replay(self, view: fx.Node, value: Value) -> Value:
         """Evaluate a view of a tensor that was overwritten since."""
-        args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), view.args)
-        result = self._apply(view, view, (value, *args[1:]), dict(view.kwargs))
-        return result
+        args = fx.node.map_arg(view.args, lambda n: n.meta.get("val"))
+        return self._apply(view, view, (value, *args[1:]), dict(view.kwargs), list(_values([value])))
 
     def _store(self, base: Value, value: Value, chain: tuple[fx.Node, ...]) -> Value:
         """Write through a chain of views."""
 
         def view(tensor: Tensor) -> Tensor:
             for node in chain:
-                args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), node.args)
+                args: Any = fx.node.map_arg(node.args, lambda n: n.meta.get("val"))
                 target: Callable[..., Tensor] = node.target  # pyright: ignore[reportAssignmentType]
                 tensor = target(tensor, *args[1:], **node.kwargs)
             return tensor
@@ -170,8 +168,19 @@ def _has_tensor(node: fx.Node) -> bool:
     return isinstance(node.meta.get("val"), Tensor)
 
 
-def _needs_detach(value: Any) -> bool:
-    return any(isinstance(v, Value) and v.deps for v in pytree.tree_leaves(value))
+def _values(items: Iterable[Any]) -> Iterator[Value]:
+    """The values among some values and tuples of values."""
+    for item in items:
+        if isinstance(item, Value):
+            yield item
+        elif isinstance(item, (tuple, list)):
+            yield from _values(item)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _always(node: fx.Node) -> bool:
+    """Whether the operator has something to say even if no argument scales."""
+    entry = lookup(node.target) if isinstance(node.target, OpOverload) else None
+    return entry is not None and entry.always
 
 
 def _rule_error(node: fx.Node, values: list[Value], error: Exception) -> RuleError:

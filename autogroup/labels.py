@@ -35,6 +35,13 @@ def squash(labels: Tensor) -> Tensor:
     return labels
 
 
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that shapes broadcast to; they are known to fit."""
+    ndim = max(map(len, shapes))
+    wide = [(1,) * (ndim - len(shape)) + tuple(shape) for shape in shapes]
+    return tuple(next((n for n in sizes if n != 1), 1) for sizes in zip(*wide, strict=True))
+
+
 def align(labels: Tensor, ndim: int) -> Tensor:
     """Prepend axes of size 1, as broadcasting does."""
     return labels.view((1,) * (ndim - labels.dim()) + tuple(labels.shape)) if labels.dim() < ndim else labels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch._ops import OpOverload
@@ -62,11 +63,13 @@ def rule(*ops: OpOverload, samples: Sequence[Sample] = (), always: bool = False)
             if name in _TABLE:
                 raise ValueError(f"{name} has a rule already, in rules/{_TABLE[name].family}.py")
             _TABLE[name] = Entry(fn, fn.__module__.rpartition(".")[2], samples, always)
+        lookup.cache_clear()
         return fn
 
     return register
 
 
+@cache
 def lookup(op: OpOverload) -> Entry | None:
     """Return the rule of an overload; in-place and ``out=`` overloads have the rule of their functional twin."""
     name = str(op)
