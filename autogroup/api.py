@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from autogroup.capture import capture
+from autogroup.capture import Capture, capture
+from autogroup.errors import CaptureError
 from autogroup.groups import param_groups
 from autogroup.infer import infer
-from autogroup.inputs import as_call, describe, guess_inputs, without_cache
+from autogroup.inputs import as_call, describe, guess_inputs, with_batch_of_two, without_cache
 from autogroup.report import Report
 
 
@@ -45,10 +46,24 @@ def analyze(
         positional, keyword = as_call(args, kwargs)
         origin = f"given: {describe(positional, keyword)}"
     keyword, cache_note = without_cache(model, positional, keyword)
-    captured = capture(model, positional, keyword, mode=mode)
+    captured, batch_note = _capture_batch(model, positional, keyword, mode)
     report = infer(captured)
     about = {"method": captured.method, "mode": captured.mode, "inputs": origin}
-    return replace(report, capture={**report.capture, **about, "notes": [*captured.notes, *cache_note]})
+    return replace(report, capture={**report.capture, **about, "notes": [*captured.notes, *cache_note, *batch_note]})
+
+
+def _capture_batch(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], mode: str
+) -> tuple[Capture, tuple[str, ...]]:
+    """Capture with at least two examples where that is possible, so that no claim holds for one example only."""
+    doubled = with_batch_of_two(args, kwargs)
+    if doubled is not None:
+        try:
+            return capture(model, *doubled, mode=mode), ("the batch of one example was doubled",)
+        except CaptureError:
+            pass  # the first axis is no batch axis, or the model takes one example only
+    captured = capture(model, args, kwargs, mode=mode)
+    return captured, () if doubled is None else ("the claims hold for a batch of one example",)
 
 
 def auto_param_groups(

@@ -18,7 +18,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from autogroup.errors import CaptureError, InputError
 from autogroup.guesses import Candidate, candidates
 from autogroup.subject import Faker, Subject
-from autogroup.trees import list_tensors
+from autogroup.trees import list_tensors, map_tensors
 from autogroup.untouched import untouched
 from autogroup.unwrap import unwrap
 
@@ -70,6 +70,22 @@ def without_cache(
     if "use_cache" not in names or "use_cache" in kwargs or names.index("use_cache") < len(args):
         return kwargs, ()
     return {**kwargs, "use_cache": False}, ("called with use_cache=False: a key-value cache is no part of a loss",)
+
+
+def with_batch_of_two(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Repeat inputs whose first axis has size 1, or return ``None`` if they are not such.
+
+    With one example in the batch, whatever differs between examples looks constant: a squeeze-excite gate of
+    [1, C, 1, 1] would pass for a constant that the next batch norm removes.
+    """
+    tensors = [t for t in list_tensors((args, kwargs)) if t.dim()]
+    if not tensors or any(t.shape[0] != 1 for t in tensors):
+        return None
+
+    def repeated(tensor: Tensor) -> Tensor:
+        return tensor.repeat(2, *[1] * (tensor.dim() - 1)) if tensor.dim() else tensor
+
+    return map_tensors(repeated, (args, kwargs))
 
 
 def guess_inputs(model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any], str]:

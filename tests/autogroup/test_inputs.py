@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import autogroup
 from autogroup.errors import InputError
 from autogroup.guesses import Candidate
 from autogroup.inputs import as_call, describe, first_that_runs, guess_inputs, without_cache
@@ -259,3 +260,26 @@ def test_first_that_runs_stops_at_the_first() -> None:
 
     assert first_that_runs(nn.Linear(3, 3), try_one) is tried[1]
     assert len(tried) == 2
+
+
+class Gated(nn.Module):
+    """The gate differs between examples; with one example it would look like a constant before the batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.bn = nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(self.conv(x) + self.gate(x).mean((2, 3), keepdim=True))
+
+
+def test_one_example_does_not_make_what_varies_between_examples_constant() -> None:
+    report = autogroup.analyze(Gated(), torch.zeros(1, 3, 5, 5))
+    assert report.parameters["conv.weight"].verdict == "variant"
+    assert "the batch of one example was doubled" in report.capture["notes"]
+
+
+def test_a_first_axis_that_is_no_batch_is_left_alone() -> None:
+    report = autogroup.analyze(nn.Sequential(nn.Conv1d(1, 4, 1, bias=False), nn.Flatten(0)), torch.zeros(1, 5))
+    assert report.parameters["0.weight"].verdict == "variant"
+    assert "the claims hold for a batch of one example" in report.capture["notes"]
