@@ -101,7 +101,9 @@ def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
 def _on_weight_side(user: fx.Node, node: fx.Node) -> bool:
     """Whether the reader's other operands are numbers or small tensors, not activations."""
     size = node.meta["val"].numel()
-    return all(n is node or (isinstance(v := n.meta.get("val"), Tensor) and v.numel() <= size) for n in user.all_input_nodes)
+    return all(
+        n is node or (isinstance(v := n.meta.get("val"), Tensor) and v.numel() <= size) for n in user.all_input_nodes
+    )
 
 
 def _pulled_back(user: fx.Node, shape: tuple[int, ...], out_shape: tuple[int, ...], merged: Axes) -> Axes:
@@ -114,12 +116,13 @@ def _pulled_back(user: fx.Node, shape: tuple[int, ...], out_shape: tuple[int, ..
         sizes[axis] = size
         ruler = torch.arange(size).view(sizes)
         op, args = user.target, user.args[1:]
-        if any(isinstance(a, fx.Node) for a in args) or str(user.target).removeprefix("aten.").partition(".")[0] in _RESHAPES:
+        if (
+            any(isinstance(a, fx.Node) for a in args)
+            or str(user.target).removeprefix("aten.").partition(".")[0] in _RESHAPES
+        ):
             image = regroup(ruler, shape, out_shape)
         else:
             image = run_view(lambda t, op=op, args=args: op(t, *args, **user.kwargs), ruler, shape)  # pyright: ignore
         if all(d in merged for d, n in enumerate(image.shape) if n > 1):
             found.add(axis)
     return frozenset(found)
-
-

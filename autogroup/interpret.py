@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 from torch._ops import OpOverload
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 import autogroup.rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the table
@@ -70,7 +71,7 @@ class Interpreter:
         values = list(_values(read.values()))
         if all(v.plain for v in values) and not _always(node):
             return self._plain(node)
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), read.__getitem__)
+        args, kwargs = map_arg((node.args, dict(node.kwargs)), read.__getitem__)
         value = self._apply(node, blame, args, kwargs, values)
         if node.meta.get("grad", True) is False and any(v.deps for v in _values([value])):
             value = pytree.tree_map_only(Value, self._context(node, blame).detach, value)
@@ -142,13 +143,14 @@ class Interpreter:
         out = node.meta.get("val")
         if isinstance(out, (tuple, list)):
             return tuple(
-                Value(tuple(o.shape), name=(self._number << 20) + i) if isinstance(o, Tensor) else o for i, o in enumerate(out)
+                Value(tuple(o.shape), name=(self._number << 20) + i) if isinstance(o, Tensor) else o
+                for i, o in enumerate(out)
             )
         return Value(tuple(out.shape) if isinstance(out, Tensor) else (), name=self._number << 20)
 
     def _replay(self, view: fx.Node, value: Value) -> Value:
         """Evaluate a view of a tensor that was overwritten since."""
-        args = fx.node.map_arg(view.args, lambda n: n.meta.get("val"))
+        args = map_arg(view.args, lambda n: n.meta.get("val"))
         return self._apply(view, view, (value, *args[1:]), dict(view.kwargs), list(_values([value])))
 
     def _store(self, base: Value, value: Value, chain: tuple[fx.Node, ...]) -> Value:
@@ -156,7 +158,7 @@ class Interpreter:
 
         def view(tensor: Tensor) -> Tensor:
             for node in chain:
-                args: Any = fx.node.map_arg(node.args, lambda n: n.meta.get("val"))
+                args: Any = map_arg(node.args, lambda n: n.meta.get("val"))
                 target: Callable[..., Tensor] = node.target  # pyright: ignore[reportAssignmentType]
                 tensor = target(tensor, *args[1:], **node.kwargs)
             return tensor
@@ -191,4 +193,3 @@ def _rule_error(node: fx.Node, values: list[Value], error: Exception) -> RuleErr
         f"  cause: {type(error).__name__}: {error}\n"
         "  this is a fault of autogroup, not of the model: please report it with the line above"
     )
-

@@ -112,6 +112,11 @@ def mix(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(h == ZERO_TERM, 1, h)
 
 
+def mix_nonzero(terms: Tensor, number: int) -> Tensor:
+    """Derive new ids from ``terms`` and a number, keeping exact zeros."""
+    return torch.where(terms == ZERO_TERM, ZERO_TERM, mix(terms, torch.tensor(number)))
+
+
 def add_terms(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     """Ids of the sum of two terms; ``None`` is zero everywhere."""
     if a is None or b is None:

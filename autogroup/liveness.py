@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
+
+from autogroup.schema import aliased, storage_of, written
 
 
 def remove_dead_code(graph: fx.Graph) -> None:
@@ -30,7 +32,7 @@ def remove_dead_code(graph: fx.Graph) -> None:
     read_later: set[int] = set()
     live: set[fx.Node] = set()
     for node in reversed(graph.nodes):
-        writes = (memory.of(target) for target in _written(node))
+        writes = (memory.of(target) for target in written(node))
         if (
             node.op in ("placeholder", "output")
             or any(user in live for user in node.users)
@@ -53,7 +55,7 @@ class _Memory:
         owner: dict[int, fx.Node] = {}
         for number, node in enumerate(graph.nodes):
             self._number[node] = number
-            for source in _aliased(node):
+            for source in _may_share(node):
                 self._unite(node, source)
             for storage in _storages(node.meta.get("val")):
                 self._unite(node, owner.setdefault(storage, node))
@@ -75,39 +77,15 @@ class _Memory:
 def _storages(value: Any) -> Iterator[int]:
     if isinstance(value, Tensor):
         if value.layout is torch.strided:
-            yield value.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+            yield storage_of(value)
     elif isinstance(value, list | tuple):
-        for item in value:
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
             yield from _storages(item)
 
 
-def _aliased(node: fx.Node) -> Iterable[fx.Node]:
-    """Inputs whose memory the result of ``node`` may share."""
-    if node.op != "call_function" or not isinstance(node.target, OpOverload):
-        return node.all_input_nodes  # getitem, or a foreign function: assume it may
-    return _annotated(node, node.target, written=False)
-
-
-def _written(node: fx.Node) -> Iterable[fx.Node]:
-    """Inputs that ``node`` writes to."""
-    if node.op != "call_function" or not isinstance(node.target, OpOverload):
-        return ()
-    return _annotated(node, node.target, written=True)
-
-
-def _annotated(node: fx.Node, op: OpOverload, *, written: bool) -> list[fx.Node]:
-    """Inputs that the operator's schema marks as aliased, or as written to."""
-    found: list[fx.Node] = []
-    for position, argument in enumerate(op._schema.arguments):  # pyright: ignore[reportPrivateUsage]
-        alias = argument.alias_info
-        if alias is None or (written and not alias.is_write):
-            continue
-        by_position = not argument.kwarg_only and position < len(node.args)
-        value = node.args[position] if by_position else node.kwargs.get(argument.name)
-        for item in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(item, fx.Node):
-                found.append(item)
-    return found
+def _may_share(node: fx.Node) -> list[fx.Node]:
+    """Inputs whose memory the result of ``node`` may share: all of them for ``getitem`` and foreign functions."""
+    return aliased(node) if isinstance(node.target, OpOverload) else node.all_input_nodes
 
 
 def _reads_value(node: fx.Node) -> bool:

@@ -12,6 +12,8 @@ from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # pyright: ignore[reportPrivateUsage]
+
 
 @cache
 def _table() -> dict[Any, Any]:
@@ -29,7 +31,7 @@ def decomposition(node: fx.Node) -> fx.Graph | None:
     if not isinstance(op, OpOverload):
         return None
     recipe = _table().get(op)
-    if recipe is None and op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
+    if recipe is None and op.has_kernel_for_dispatch_key(_COMPOSITE):
         recipe = op.decompose
     if recipe is None:
         return None

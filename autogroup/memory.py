@@ -11,12 +11,14 @@ import operator
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, fx
 from torch._ops import OpOverload
-from torch.utils import _pytree as pytree
+from torch.fx.node import map_arg
 
 from autogroup.domain import Value
+from autogroup.schema import aliased, storage_of, written
 
 
 @dataclass(slots=True)
@@ -45,33 +47,29 @@ Replay = Callable[[fx.Node, Value], Value]
 
 def view_source(node: fx.Node) -> fx.Node | None:
     """The input whose storage the result shares, by the operator's schema and the fake tensors' storages."""
-    target = written(node)
-    if target is not None:
-        return target
-    op, source = node.target, node.args[0] if node.args else None
+    targets = written(node)
+    if targets:
+        return targets[0]
+    source = node.args[0] if node.args else None
     if not isinstance(source, fx.Node):
         return None
-    if not isinstance(op, OpOverload):
-        return source if op is operator.getitem else None
+    if not isinstance(node.target, OpOverload):
+        return source if node.target is operator.getitem else None
     mine, theirs = _first_tensor(node), _first_tensor(source)
-    if op._schema.arguments[0].alias_info is None or mine is None or theirs is None:
+    if source not in aliased(node) or mine is None or theirs is None:
         return None
     # A reshape may be a view or a copy. Fake tensors know, unless the graph's values were made one by one.
-    return source if _share(mine, theirs) or _is_view_when_run(node, theirs) else None
-
-
-def _share(a: Tensor, b: Tensor) -> bool:
-    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+    return source if storage_of(mine) == storage_of(theirs) or _is_view_when_run(node, theirs) else None
 
 
 def _is_view_when_run(node: fx.Node, source: Tensor) -> bool:
     """Run the operator once more on its fake input and see whether memory is shared."""
-    args = pytree.tree_map_only(fx.Node, lambda n: n.meta.get("val"), (node.args[1:], dict(node.kwargs)))
-    mode = getattr(source, "fake_mode", None)
-    with mode or nullcontext():
-        again = node.target(source, *args[0], **args[1])  # pyright: ignore[reportCallIssue]
+    args, kwargs = map_arg((node.args[1:], dict(node.kwargs)), lambda n: n.meta.get("val"))
+    operation: Callable[..., Any] = node.target  # pyright: ignore[reportAssignmentType]
+    with getattr(source, "fake_mode", None) or nullcontext():
+        again = operation(source, *args, **kwargs)
     first = again[0] if isinstance(again, (tuple, list)) else again
-    return _share(first, source)
+    return storage_of(first) == storage_of(source)
 
 
 def _first_tensor(node: fx.Node) -> Tensor | None:
@@ -79,19 +77,6 @@ def _first_tensor(node: fx.Node) -> Tensor | None:
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
     return value if isinstance(value, Tensor) else None
-
-
-def written(node: fx.Node) -> fx.Node | None:
-    """The tensor that an in-place or ``out=`` operator overwrites."""
-    op = node.target
-    if not isinstance(op, OpOverload):
-        return None
-    for place, argument in enumerate(op._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            positional = not argument.kwarg_only and place < len(node.args)
-            target = node.args[place] if positional else node.kwargs.get(argument.name)
-            return target if isinstance(target, fx.Node) else None
-    return None
 
 
 class Memory:
@@ -115,7 +100,7 @@ class Memory:
         if place is None or (node.target is operator.getitem and not place.chain):
             cell = _Cell(node, value, node)
             self._places[node] = _Place(cell, (), value, 0)
-        elif written(node) is not None:
+        elif written(node):
             self._write(node, place, value)
         else:
             self._places[node] = _Place(place.cell, (*place.chain, node), value, place.cell.version)

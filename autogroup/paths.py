@@ -24,8 +24,8 @@ class Paths:
         self._hidden = hidden_edges
 
     @cached_property
-    def _network(self) -> nx.DiGraph:
-        network = nx.DiGraph()
+    def _network(self) -> nx.DiGraph[fx.Node]:
+        network: nx.DiGraph[fx.Node] = nx.DiGraph()
         network.add_nodes_from(self._graph.nodes)
         network.add_edges_from((source, node) for node in self._graph.nodes for source in node.all_input_nodes)
         network.add_edges_from(self._hidden)

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch._ops import OpOverload
 
+from autogroup.schema import schema_arguments
+
 Rule = Callable[..., Any]
 
 
@@ -88,7 +90,7 @@ def _functional_twin(op: OpOverload) -> OpOverload | None:
     """The overload that takes the same arguments but ``out``."""
 
     def inputs(overload: OpOverload) -> list[tuple[str, str]]:
-        return [(a.name, str(a.type)) for a in overload._schema.arguments if not a.is_out]
+        return [(a.name, str(a.type)) for a in schema_arguments(overload) if not a.is_out]
 
     packet = op.overloadpacket
     twins = (getattr(packet, name) for name in packet.overloads() if not name.endswith("out"))

@@ -13,7 +13,13 @@ from torch import Tensor, fx
 from autogroup.capture import Capture
 from autogroup.report import Role
 
-_NORMS = {"batch_norm": (1, 2), "instance_norm": (1, 2), "layer_norm": (2, 3), "group_norm": (2, 3), "rms_norm": (2, None)}
+_NORMS = {
+    "batch_norm": (1, 2),
+    "instance_norm": (1, 2),
+    "layer_norm": (2, 3),
+    "group_norm": (2, 3),
+    "rms_norm": (2, None),
+}
 _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution")
 _MATMULS = {"linear": 1, "matmul": None, "mm": None, "bmm": None, "addmm": None, "baddbmm": None, "einsum": None}
 _BIASED = {"linear": 2, "addmm": 0, "baddbmm": 0, **dict.fromkeys(_CONVS, 2)}
@@ -32,8 +38,12 @@ def roles(capture: Capture) -> dict[str, Role]:
     Args:
         capture: the captured graph.
     """
+    found: dict[str, Role] = {name: _role(node) for name, node in capture.parameters.items()}
     heads = _heads(capture)
-    return {name: "head" if node in heads and (r := _role(node)) in ("linear", "conv") else _role(node) for name, node in capture.parameters.items()}
+    for name, node in capture.parameters.items():
+        if found[name] in ("linear", "conv") and node in heads:
+            found[name] = "head"
+    return found
 
 
 def op_name(node: fx.Node) -> str:
@@ -117,7 +127,12 @@ def _is_normalized(node: fx.Node) -> bool:
 
 
 def _is_normalized_quotient(node: fx.Node) -> bool:
-    return op_name(node) == "div" and len(node.args) == 2 and isinstance(node.args[1], fx.Node) and _is_root(_through(node.args[1]))
+    return (
+        op_name(node) == "div"
+        and len(node.args) == 2
+        and isinstance(node.args[1], fx.Node)
+        and _is_root(_through(node.args[1]))
+    )
 
 
 def _is_root(node: fx.Node) -> bool:
@@ -128,7 +143,9 @@ def _is_root(node: fx.Node) -> bool:
 
 def _is_scaled_norm(node: fx.Node) -> bool:
     node = _through(node)
-    return _is_normalized(node) or (op_name(node) == "mul" and any(isinstance(a, fx.Node) and _is_normalized(a) for a in node.args))
+    return _is_normalized(node) or (
+        op_name(node) == "mul" and any(isinstance(a, fx.Node) and _is_normalized(a) for a in node.args)
+    )
 
 
 def _ndim(node: fx.Node) -> int:

@@ -123,7 +123,7 @@ def _use_one_fake_mode(graph: fx.Graph) -> None:
         if not isinstance(size, torch.SymInt):
             return size
         expression = size.node.expr
-        return int(expression.xreplace({symbol: ASSUMED_SIZE for symbol in expression.free_symbols}))
+        return int(expression.xreplace(dict.fromkeys(expression.free_symbols, ASSUMED_SIZE)))
 
     def again(value: Tensor) -> Tensor:
         shape, stride = tuple(map(number, value.shape)), tuple(map(number, value.stride()))

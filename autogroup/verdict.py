@@ -45,8 +45,14 @@ def judge(blocks: Blocks, node: fx.Node, paths: Paths) -> Judgement:
     partition = Partition(blocks.shape, torch.where(good, ids, OUTSIDE))
     if partition.covers:
         if partition.num_blocks == prod(blocks.shape):
-            return Judgement("dead", "every block is a single number, of which only the sign matters", path=_path(absorbed[0], node, paths))
-        return Judgement("invariant", _norm_reason(absorbed), partition, _norms(absorbed), _path(absorbed[0], node, paths))
+            return Judgement(
+                "dead",
+                "every block is a single number, of which only the sign matters",
+                path=_path(absorbed[0], node, paths),
+            )
+        return Judgement(
+            "invariant", _norm_reason(absorbed), partition, _norms(absorbed), _path(absorbed[0], node, paths)
+        )
     rows = _whole_rows(good)
     if not bool(rows.any()):
         return _lost(lost, node, paths)
@@ -88,7 +94,11 @@ def _norm_reason(absorbed: list[Event]) -> str:
 def _lost_reason(event: Event) -> str:
     if event.node.op == "output":
         return event.reason
-    added = f"; the term was added by {located(event.term)}" if event.term is not None and event.term is not event.node else ""
+    added = (
+        f"; the term was added by {located(event.term)}"
+        if event.term is not None and event.term is not event.node
+        else ""
+    )
     return f"{event.reason} ({located(event.node)}){added}"
 
 

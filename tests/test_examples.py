@@ -19,7 +19,7 @@ SETUP = ("pip install -c constraints.txt . && autogroup demo", "pip install -c c
 
 def run(*command: str, folder: Path) -> str:
     """Run Python in ``folder`` on the checkout; return what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     environment["MPLCONFIGDIR"] = str(folder)
     options: dict[str, Any] = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 600}
     done = subprocess.run([sys.executable, *command], check=False, **options)
@@ -56,6 +56,13 @@ def test_readme_shows_the_quickstart() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     code = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8").split('"""', 2)[2].strip()
     assert code in re.findall(r"```python\n(.*?)\n```", readme, re.DOTALL)
+
+
+def test_readme_shows_what_the_quickstart_prints(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    printed = run(str(ROOT / "examples/quickstart.py"), folder=tmp_path)
+    table = "\n".join(line.rstrip() for line in printed.rstrip().splitlines())
+    assert table in re.findall(r"```text\n(.*?)\n```", readme, re.DOTALL), "paste the new output into README.md"
 
 
 def test_readme_has_exactly_the_two_setup_commands_that_ci_runs() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from autogroup.errors import LoadError
+
 
 def read_torchvision(name: str) -> nn.Module:
     """Build a torchvision model with ``weights=None``.

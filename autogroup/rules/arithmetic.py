@@ -211,7 +211,13 @@ def clamp_max(ctx: Context, x: Value, bound: float) -> Value:
 # --- complex numbers -----------------------------------------------------------------------------------------
 
 
-@rule(aten.conj.default, aten._conj.default, aten.conj_physical.default, aten.resolve_conj.default, samples=[(T((2, 3), "complex"),)])
+@rule(
+    aten.conj.default,
+    aten._conj.default,
+    aten.conj_physical.default,
+    aten.resolve_conj.default,
+    samples=[(T((2, 3), "complex"),)],
+)
 def conj(ctx: Context, x: Value) -> Value:
     """Keeps the scale; an added term becomes another one."""
     return ctx.homogeneous(x, "is conjugated while it carries an added term")
@@ -221,5 +227,3 @@ def conj(ctx: Context, x: Value) -> Value:
 def polar(ctx: Context, a: Value, b: Value) -> Value:
     """Build a complex number: followed only where nothing scales."""
     return nonlinear(ctx, a, b)
-
-

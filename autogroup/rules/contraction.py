@@ -92,7 +92,9 @@ def einsum(ctx: Context, equation: str, operands: Sequence[Value], *, path: Sequ
     summed = [d for d, c in enumerate(letters) if c not in output]
     left = ctx.collapse(left, summed, _SUM) if summed else left
     order = [letters.index(c) for c in output] + summed
-    return ctx.move(left, ctx.shape, lambda t: t.permute(order).flatten(len(output)).squeeze(-1) if summed else t.permute(order))
+    return ctx.move(
+        left, ctx.shape, lambda t: t.permute(order).flatten(len(output)).squeeze(-1) if summed else t.permute(order)
+    )
 
 
 def _letters(equation: str, ndims: Sequence[int]) -> tuple[list[list[str]], list[str]]:

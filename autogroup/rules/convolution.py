@@ -46,7 +46,9 @@ def _unbatched(ctx: Context, x: Value, weight: Value) -> Value:
     return x if len(x.shape) == len(weight.shape) else ctx.reshape(x, (1, *x.shape))
 
 
-def _convolve(ctx: Context, x: Value, w: Value, bias: Value | None, window: Window, groups: int, shape: tuple[int, ...]) -> Value:
+def _convolve(
+    ctx: Context, x: Value, w: Value, bias: Value | None, window: Window, groups: int, shape: tuple[int, ...]
+) -> Value:
     """Contract ``n g i s, g o i k -> n g o s`` where ``w`` is given as [g, o, i, k…]."""
     space = len(shape) - 2
     split = (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
@@ -73,7 +75,10 @@ def _over_space(ctx: Context, x: Value, window: Window, first: int) -> Value:
     deps: dict[Key, Dependence] = {}
     for key, dep in x.deps.items():
         if dep.terms is not None and (window.padded or any(dep.terms.shape[d] > 1 for d in axes)):
-            ctx.escape_all([Value(x.shape, {key: dep})], "has an added term that the padded or moving window does not keep constant")
+            ctx.escape_all(
+                [Value(x.shape, {key: dep})],
+                "has an added term that the padded or moving window does not keep constant",
+            )
             continue
         deps[key] = dep
     kept = Value(x.shape, deps, x.zero, x.name)

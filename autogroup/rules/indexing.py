@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from autogroup.algebra import Context
 from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
-from autogroup.labels import INDEPENDENT, Shape
+from autogroup.labels import INDEPENDENT, Shape, broadcast
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
 
@@ -43,7 +43,9 @@ def pick(ctx: Context, x: Value, axis: int, index_shape: Shape) -> Value:
             picked = _pick_labels(ctx, key, f.labels, axis, positions)
             lead = (1,) * len(index_shape) if picked.shape[0] == 1 else index_shape
             picked = picked.view(*lead, *picked.shape[1:])
-            factors.append(Factor(f.degree, picked.movedim(tuple(range(len(lead))), tuple(range(axis, axis + len(lead))))))
+            factors.append(
+                Factor(f.degree, picked.movedim(tuple(range(len(lead))), tuple(range(axis, axis + len(lead)))))
+            )
         if factors:
             deps[key] = Dependence(normal_form(key.blocks, factors))
     zero = x.zero
@@ -132,8 +134,8 @@ def index(ctx: Context, x: Value, indices: Sequence[Value | None]) -> Value:
         if len(given) != 1:
             return nonlinear(ctx, x)
         axes = list(range(axes[0], axes[0] + len(given[0].shape)))
-    shape = (ctx.shape[axes[0] : len(ctx.shape) - (len(x.shape) - axes[0] - len(axes))],) if masked else ()
-    count = len(shape[0]) if masked else len(torch.broadcast_shapes(*(i.shape for i in given)))
+    # A mask of k axes is replaced by one axis of positions; integer indices by the axes they broadcast to.
+    count = 1 if masked else len(broadcast(*(i.shape for i in given)))
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
     picked = _pick_any(ctx, x, axes)
     others = [d for d in range(len(x.shape)) if d not in axes]
@@ -182,7 +184,9 @@ def masked_fill(ctx: Context, x: Value, mask: Value, number: Value | float) -> V
 
 @rule(aten.index_put.default, samples=[(T((4, 3)), [T((2,), "index", 4)], T((2, 3)))])
 @rule(aten._unsafe_index_put.default)
-def index_put(ctx: Context, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False) -> Value:
+def index_put(
+    ctx: Context, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False
+) -> Value:
     """Write or add at unknown positions: both tensors must scale alike as wholes."""
     ctx.escape_all([i for i in indices if i is not None], "is used as an index")
     return _scatter(ctx, x, values)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from autogroup.algebra import Context
-from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
+from autogroup.domain import Dependence, Factor, Key, Move, Value, kept, normal_form
 from autogroup.labels import INDEPENDENT, ZERO_TERM, align, run_view, squash
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
@@ -106,7 +106,6 @@ def reshape(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
 @rule(aten.tensor_split.sections, samples=[(T((4, 3)), 3)])
 @rule(aten.unbind.int, samples=[(_X, 1)])
 @rule(aten.rot90.default, samples=[(_X, 1, [1, 2])])
-@rule(aten.tril.default, aten.triu.default)
 @rule(aten.pixel_shuffle.default, samples=[(T((1, 8, 2, 2)), 2)])
 @rule(aten.pixel_unshuffle.default, samples=[(T((1, 2, 4, 4)), 2)])
 @rule(aten.channel_shuffle.default, aten.native_channel_shuffle.default, samples=[(T((1, 6, 2, 2)), 3)])
@@ -114,16 +113,19 @@ def rearrange(ctx: Context, x: Value, *args: Any, **kwargs: Any) -> Any:
     """One input, positions copied from it."""
     op = ctx.node.target
     assert isinstance(op, OpOverload)
-    if op in (aten.tril.default, aten.triu.default):
-        return ctx.product(x, ctx.plain(x.shape))
     if isinstance(ctx.out, (tuple, list)):
-        parts = range(len(ctx.out))
-        # Each part is named apart: equal labels in two parts must not make their additive terms equal.
-        return tuple(
-            ctx.move(x, tuple(ctx.out[i].shape), lambda t, i=i: run_view(lambda u: op(u, *args, **kwargs)[i], t, x.shape))
-            for i in parts
-        )
+
+        def part(i: int) -> Move:
+            return lambda t: run_view(lambda u: op(u, *args, **kwargs)[i], t, x.shape)
+
+        return tuple(ctx.move(x, tuple(out.shape), part(i)) for i, out in enumerate(ctx.out))
     return ctx.move(x, ctx.shape, lambda t: run_view(lambda u: op(u, *args, **kwargs), t, x.shape))
+
+
+@rule(aten.tril.default, aten.triu.default, samples=[(T((3, 3)),)])
+def triangle(ctx: Context, x: Value, diagonal: int = 0) -> Value:
+    """A product with a mask of ones and zeros."""
+    return ctx.product(x, ctx.plain(x.shape))
 
 
 # --- copies: axes along which the labels are constant stay constant --------------------------------------------
@@ -136,7 +138,7 @@ def permute_along(ctx: Context, x: Value, *args: Any) -> Value:
     """Reorder positions along some axes."""
     op = ctx.node.target
     assert isinstance(op, OpOverload)
-    dims = args[-1] if op is aten.flip.default or len(args) > 1 and args[1] else range(len(x.shape))
+    dims = args[-1] if op is aten.flip.default or (len(args) > 1 and args[1]) else range(len(x.shape))
     touched = {d % len(x.shape) for d in ([dims] if isinstance(dims, int) else dims)}
 
     def moved(t: Tensor) -> Tensor:
@@ -256,7 +258,10 @@ def constant_pad(ctx: Context, x: Value, pad: Sequence[int], value: float = 0) -
     return Value(ctx.shape, kept(deps), zero, ctx.name())
 
 
-@rule(aten.pad.default, samples=[(_X, [1, 2]), (_X, [1, 1], "reflect"), (_X, [1, 1], "replicate"), (_X, [1, 1], "circular")])
+@rule(
+    aten.pad.default,
+    samples=[(_X, [1, 2]), (_X, [1, 1], "reflect"), (_X, [1, 1], "replicate"), (_X, [1, 1], "circular")],
+)
 def pad(ctx: Context, x: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     """Every mode but ``constant`` copies positions of the input."""
     if mode == "constant":
@@ -343,7 +348,11 @@ def real(ctx: Context, x: Value) -> Value:
 @rule(aten.diagonal_scatter.default, samples=[(T((3, 3)), T((3,)))], always=True)
 def scatter_part(ctx: Context, base: Value, part: Value, *args: Any, **kwargs: Any) -> Value:
     """Write ``part`` into a view of ``base``."""
-    view = {"slice_scatter": aten.slice.Tensor, "select_scatter": aten.select.int, "diagonal_scatter": aten.diagonal.default}
+    view = {
+        "slice_scatter": aten.slice.Tensor,
+        "select_scatter": aten.select.int,
+        "diagonal_scatter": aten.diagonal.default,
+    }
     op = view[str(ctx.node.target).removeprefix("aten.").partition(".")[0]]
     return overwrite(ctx, base, part, lambda t: op(t, *args, **kwargs))
 
@@ -378,5 +387,3 @@ def overwrite(ctx: Context, base: Value, part: Value, view: Any) -> Value:
         no = torch.tensor(False)
         zero = write(no.view((1,) * ndim) if base.zero is None else base.zero, no if part.zero is None else part.zero)
     return Value(base.shape, kept(deps), zero, ctx.name())
-
-

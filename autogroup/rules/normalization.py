@@ -97,7 +97,10 @@ def group_norm(
     return _affine(ctx, Value(x.shape, {}, None, out.name), weight, bias, _per_channel(x))
 
 
-@rule(aten.layer_norm.default, samples=[(T((2, 3, 5)), [5], T((5,)), T((5,)), 0.0), (T((2, 3, 5)), [3, 5], None, None, 0.0)])
+@rule(
+    aten.layer_norm.default,
+    samples=[(T((2, 3, 5)), [5], T((5,)), T((5,)), 0.0), (T((2, 3, 5)), [3, 5], None, None, 0.0)],
+)
 def layer_norm(
     ctx: Context,
     x: Value,

@@ -115,7 +115,9 @@ def cummax(ctx: Context, x: Value, dim: int) -> tuple[Value, Value]:
 
 
 @rule(aten.diff.default, samples=[(_X, 1, 1)])
-def diff(ctx: Context, x: Value, n: int = 1, dim: int = -1, prepend: Value | None = None, append: Value | None = None) -> Value:
+def diff(
+    ctx: Context, x: Value, n: int = 1, dim: int = -1, prepend: Value | None = None, append: Value | None = None
+) -> Value:
     """Differences of neighbours."""
     if prepend is not None or append is not None:
         return nonlinear(ctx, x, prepend, append)
@@ -126,7 +128,9 @@ def diff(ctx: Context, x: Value, n: int = 1, dim: int = -1, prepend: Value | Non
 
 
 @rule(aten.linalg_vector_norm.default, samples=[(_X, 2, [1]), (_X, 1, [0, 2], True)])
-def vector_norm(ctx: Context, x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def vector_norm(
+    ctx: Context, x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
     """Homogeneous of degree 1 (of degree 0 for ord = 0, the number of nonzeros)."""
     if ord == 0:
         return nonlinear(ctx, x)
@@ -146,7 +150,9 @@ def norm_all(ctx: Context, x: Value, p: float = 2) -> Value:
 
 
 @rule(aten.linalg_norm.default, samples=[(_X, 2, [1])])
-def linalg_norm(ctx: Context, x: Value, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def linalg_norm(
+    ctx: Context, x: Value, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
     """Every matrix and vector norm is homogeneous of degree 1."""
     return vector_norm(ctx, x, ord if isinstance(ord, (int, float)) and ord not in (inf, -inf) else 2, dim, keepdim)
 
@@ -163,7 +169,9 @@ _SPREAD_DEGREE = {"var": Fraction(2), "std": Fraction(1)}
 
 
 @rule(aten.var.correction, aten.std.correction, samples=[(_X, [1])])
-def spread_correction(ctx: Context, x: Value, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Value:
+def spread_correction(
+    ctx: Context, x: Value, dim: Any = None, *, correction: Any = None, keepdim: bool = False
+) -> Value:
     """``var`` and ``std`` with a correction."""
     return _spread(ctx, x, dim, keepdim, _SPREAD_DEGREE[name_of(ctx).lower()])
 
@@ -190,7 +198,9 @@ def spread_mean_correction(
 
 
 @rule(aten.var_mean.dim, aten.std_mean.dim, samples=[(_X, [1])])
-def spread_mean_dim(ctx: Context, x: Value, dim: Any, unbiased: bool = True, keepdim: bool = False) -> tuple[Value, Value]:
+def spread_mean_dim(
+    ctx: Context, x: Value, dim: Any, unbiased: bool = True, keepdim: bool = False
+) -> tuple[Value, Value]:
     """Spread and mean together, with the older signature."""
     return spread_mean_correction(ctx, x, dim, keepdim=keepdim)
 

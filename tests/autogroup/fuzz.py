@@ -81,7 +81,9 @@ class Program(nn.Module):
         }[kind]
 
     def _step(self) -> Step:
-        return self._rng.choice((self._conv, self._linear, self._norm, self._simple, self._simple, self._simple, self._pair))()
+        return self._rng.choice(
+            (self._conv, self._linear, self._norm, self._simple, self._simple, self._simple, self._pair)
+        )()
 
     def _simple(self) -> Step:
         pick, weight = self._pick(), self._weight(CHANNELS, 1)

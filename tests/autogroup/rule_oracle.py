@@ -86,7 +86,9 @@ def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -
     return len(said.alive)
 
 
-def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first: Tensor, second: Tensor, where: str) -> None:
+def _check_output(
+    value: Value, said: Abstract, block: int, base: Tensor, first: Tensor, second: Tensor, where: str
+) -> None:
     # Labels beyond the parameter's own belong to positions of a lookup: the rule does not say which row stands
     # there, so only the verdict can be held against numbers (see the small networks with embeddings).
     # Zero divided by zero is outside every claim.
@@ -114,10 +116,14 @@ def _check_output(value: Value, said: Abstract, block: int, base: Tensor, first:
     error = ((first - base) * grown[1] - (second - base) * grown[0]).abs() / scale
     assert float(error.max()) < TOLERANCE, f"{where}: does not grow as claimed"
     still = degree == 0
-    assert torch.allclose(first[still], base[still], rtol=TOLERANCE, atol=TOLERANCE), f"{where}: changes where it must not"
+    assert torch.allclose(first[still], base[still], rtol=TOLERANCE, atol=TOLERANCE), (
+        f"{where}: changes where it must not"
+    )
     pure = ~still & (terms == ZERO_TERM)
     factor = (ALPHAS[0] ** degree).to(base.dtype)
-    assert torch.allclose(first[pure], (factor * base)[pure], rtol=1e-8, atol=TOLERANCE), f"{where}: has a term that is not claimed"
+    assert torch.allclose(first[pure], (factor * base)[pure], rtol=1e-8, atol=TOLERANCE), (
+        f"{where}: has a term that is not claimed"
+    )
     _check_terms(terms, ~still, base - (first - base) / torch.where(still, 1.0, grown[0]), where)
     if value.zero is not None:
         zeros = base[value.zero.expand(value.shape)[~skip]]

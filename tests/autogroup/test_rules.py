@@ -99,7 +99,9 @@ def test_what_the_rule_claims_of_a_partly_scaled_value_is_true(name: str, number
             rest_shape = [n - cut if d == axis else n for d, n in enumerate(parameter.shape)]
             fill = torch.zeros if filler == 0 else torch.ones
 
-            def partly(p: Tensor, *rest: Tensor, axis: int = axis, cut: int = cut, fill: Any = fill, s: Any = tuple(rest_shape)) -> Any:
+            def partly(
+                p: Tensor, *rest: Tensor, axis: int = axis, cut: int = cut, fill: Any = fill, s: Any = tuple(rest_shape)
+            ) -> Any:
                 return call(torch.cat([p.narrow(axis, 0, cut), fill(s, dtype=torch.float64)], axis), *rest)
 
             assert check(partly, parameter, others) >= 0
@@ -113,7 +115,11 @@ def test_what_the_rule_claims_beside_exact_zeros_is_true(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, e in ENTRIES.items() if e.rule.__name__ not in CLAIMLESS and n.removeprefix("aten.") not in WITH_EXACT_ZEROS],
+    [
+        n
+        for n, e in ENTRIES.items()
+        if e.rule.__name__ not in CLAIMLESS and n.removeprefix("aten.") not in WITH_EXACT_ZEROS
+    ],
 )
 def test_every_rule_that_claims_something_has_samples_on_which_it_does(name: str) -> None:
     entry = ENTRIES[name]
