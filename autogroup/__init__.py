@@ -2,64 +2,59 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not on first use: importing the submodule later would put the module in the place of the function.
-from autogroup.certify import certify
-from autogroup.errors import (
-    AutogroupError,
-    CaptureError,
-    GroupError,
-    InputError,
-    LoadError,
-    RuleError,
-    UntrustedError,
-)
-from autogroup.partition import Partition
-from autogroup.report import ParameterReport, Relation, Report, Step
-
 if TYPE_CHECKING:
-    from autogroup.api import analyze, auto_param_groups
-    from autogroup.render.table import print_table
+    from autogroup.api import analyze as analyze
+    from autogroup.api import auto_param_groups as auto_param_groups
+    from autogroup.certificate import certify as certify
+    from autogroup.errors import AutogroupError as AutogroupError
+    from autogroup.errors import CaptureError as CaptureError
+    from autogroup.errors import GroupError as GroupError
+    from autogroup.errors import InputError as InputError
+    from autogroup.errors import LoadError as LoadError
+    from autogroup.errors import RuleError as RuleError
+    from autogroup.errors import UntrustedError as UntrustedError
+    from autogroup.partition import Partition as Partition
+    from autogroup.render.table import print_table as print_table
+    from autogroup.report import ParameterReport as ParameterReport
+    from autogroup.report import Relation as Relation
+    from autogroup.report import Report as Report
+    from autogroup.report import Step as Step
 
-__all__ = [
-    "AutogroupError",
-    "CaptureError",
-    "GroupError",
-    "InputError",
-    "LoadError",
-    "ParameterReport",
-    "Partition",
-    "Relation",
-    "Report",
-    "RuleError",
-    "Step",
-    "UntrustedError",
-    "analyze",
-    "auto_param_groups",
-    "certify",
-    "print_table",
-]
-
-_LAZY = {
-    "analyze": "autogroup.api",
-    "auto_param_groups": "autogroup.api",
-    "print_table": "autogroup.render.table",
+_HOME = {
+    "analyze": "api",
+    "auto_param_groups": "api",
+    "certify": "certificate",
+    "AutogroupError": "errors",
+    "CaptureError": "errors",
+    "GroupError": "errors",
+    "InputError": "errors",
+    "LoadError": "errors",
+    "RuleError": "errors",
+    "UntrustedError": "errors",
+    "Partition": "partition",
+    "print_table": "render.table",
+    "ParameterReport": "report",
+    "Relation": "report",
+    "Report": "report",
+    "Step": "report",
 }
-"""Public names whose modules are imported on first use: they pull in tracing, or rich."""
+"""Public name → its module. All are imported on first use, so that ``autogroup --help`` need not import torch."""
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
-    if name not in _LAZY:
+    if name not in _HOME:
         raise AttributeError(f"module 'autogroup' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_LAZY[name]), name)
+    value = getattr(import_module(f"autogroup.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the lazy names too."""
-    return sorted({*globals(), *_LAZY})
+    """List the public names too."""
+    return sorted({*globals(), *_HOME})

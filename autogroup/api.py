@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from autogroup.capture import Capture, capture
+from autogroup.capture.inputs import as_call, describe, guess_inputs, with_batch_of_two, without_cache
 from autogroup.errors import CaptureError
 from autogroup.groups import param_groups
 from autogroup.infer import infer
-from autogroup.inputs import as_call, describe, guess_inputs, with_batch_of_two, without_cache
 from autogroup.report import Report
 
 

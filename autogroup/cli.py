@@ -214,8 +214,8 @@ def _analyze(arguments: argparse.Namespace) -> tuple[Loaded, Report]:
 
 
 def _verify(loaded: Loaded, report: Report, arguments: argparse.Namespace) -> Any:
-    from autogroup.certify import certify
-    from autogroup.inputs import guess_inputs, without_cache
+    from autogroup.capture.inputs import guess_inputs, without_cache
+    from autogroup.certificate import certify
 
     if loaded.model is None:
         raise LoadError(

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import GroupError
 from autogroup.report import ParameterReport, Report
-from autogroup.unwrap import clean_fqn, unwrap
 
 _NEVER_DECAYED = frozenset({"norm_scale", "norm_shift", "bias"})
 _Key: TypeAlias = tuple[tuple[int, ...] | None, int | None, float | None]

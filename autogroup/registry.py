@@ -13,7 +13,7 @@ from typing import Any
 
 from torch._ops import OpOverload
 
-from autogroup.schema import schema_arguments
+from autogroup.capture.schema import schema_arguments
 
 Rule = Callable[..., Any]
 

@@ -16,6 +16,8 @@ import torch
 ZOO_LIBRARIES = ("torchvision", "timm", "transformers")
 
 torch.set_num_threads(1)
+if find_spec("torchvision"):
+    import tests.zoo.torchvision_ops  # noqa: F401  # before anything imports torchvision: its wheel needs it
 hypothesis.settings.register_profile("autogroup", deadline=None, derandomize=True, database=None, max_examples=50)
 hypothesis.settings.load_profile("autogroup")
 

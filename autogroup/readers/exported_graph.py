@@ -14,7 +14,7 @@ from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autogroup.capture import Capture
-from autogroup.liveness import remove_dead_code
+from autogroup.capture.liveness import remove_dead_code
 from autogroup.readers.serialized import Json, UnsupportedError, decode, empty, module_of, number, single, source_of
 
 _TARGET = re.compile(r"torch\.ops\.(\w+)\.(\w+)(?:\.(\w+))?")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from autogroup.algebra import Context
-from autogroup.domain import Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Value
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import homogeneous, nonlinear
 

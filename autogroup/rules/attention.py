@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from autogroup.algebra import Context
-from autogroup.domain import Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Value
 from autogroup.registry import T, rule
 
 aten = torch.ops.aten

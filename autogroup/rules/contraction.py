@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from autogroup.algebra import Context
-from autogroup.domain import Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Value
 from autogroup.registry import T, rule
 
 aten = torch.ops.aten

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from autogroup.algebra import Context
-from autogroup.domain import Dependence, Key, Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Dependence, Key, Value
 from autogroup.registry import T, rule
 
 aten = torch.ops.aten

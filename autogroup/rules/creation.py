@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from autogroup.algebra import Context
-from autogroup.domain import Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Value
 from autogroup.registry import T, rule
 
 aten = torch.ops.aten

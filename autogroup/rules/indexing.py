@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from autogroup.algebra import Context
-from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
-from autogroup.labels import INDEPENDENT, Shape, broadcast
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Dependence, Factor, Key, Value, kept, normal_form
+from autogroup.algebra.labels import INDEPENDENT, Shape, broadcast
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from autogroup.algebra import Context
-from autogroup.domain import Dependence, Factor, Key, Move, Value, kept, normal_form
-from autogroup.labels import INDEPENDENT, ZERO_TERM, align, run_view, squash
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Dependence, Factor, Key, Move, Value, kept, normal_form
+from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM, align, run_view, squash
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from autogroup.algebra import Context
-from autogroup.domain import Dependence, Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Dependence, Value
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import name_of, nonlinear
 

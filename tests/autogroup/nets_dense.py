@@ -20,6 +20,7 @@ from tests.autogroup.netkit import (
     Case,
     Net,
     along0,
+    conv,
     linear,
     parameter,
     per,
@@ -54,6 +55,12 @@ def batch_norm_by_var_mean(x: Tensor) -> Tensor:
 
 def norm_by_einsum(x: Tensor) -> Tensor:
     return x / torch.einsum("...i,...i->...", x, x).unsqueeze(-1).sqrt().clamp_min(1e-6)
+
+
+def fold(x: Tensor, width: int) -> Tensor:
+    """[(batch pixels), patches, channels] -> [batch, channels, height, width] of two by three patches."""
+    x = x.contiguous().view(-1, 4, 6, width).transpose(1, 3).reshape(-1, 3, 2, 2)
+    return x.transpose(1, 2).reshape(-1, width, 4, 6)
 
 
 def standardized(weight: Tensor) -> Tensor:
@@ -380,6 +387,18 @@ CASES = [
         lambda: Net(lambda m, x: m.bn(m.b(m.a(x))), a=linear(3, 2), b=linear(2, 4), bn=nn.BatchNorm1d(4, affine=False)),
         (ROWS,),
         {"a.weight": per(), "b.weight": per(0)},
+    ),
+    Case(
+        # Patches of two by two pixels go back to their places by views that mix the batch and the channels.
+        "gain_before_folded_patches_and_pointwise_conv",
+        lambda: Net(
+            lambda m, x: m.bn(m.conv(fold(m.ln(x), width=3))),
+            ln=nn.LayerNorm(3),
+            conv=conv(3, 4),
+            bn=nn.BatchNorm2d(4, affine=False),
+        ),
+        (torch.zeros(2 * 4, 6, 3),),
+        {"ln.weight": per(), "ln.bias": DEAD, "conv.weight": per(0)},
     ),
     Case(
         # base + b a: an adapter on a weight that keeps its own scale.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autogroup import _twin
+from autogroup.certificate import twin as twins
 from autogroup.partition import OUTSIDE, Partition
 
 _LOSSES_PER_POINT = 6
@@ -76,10 +76,10 @@ def truths(model: nn.Module, args: tuple[Any, ...], *, mode: str = "train") -> d
     return {name: _truth(torch.stack(rows[name]), tuple(p.shape), scale) for name, p in model.named_parameters()}
 
 
-def _samples(model: nn.Module, args: tuple[Any, ...], mode: str, seed: int) -> list[Mapping[str, _twin.Sample]]:
-    twin = _twin.exact_copy(model, mode, seed)
-    outputs = _twin.run(twin, _twin.generic_inputs(args, seed + 1), {}, mode, seed)
-    return [_twin.gradients(twin, outputs, mode, seed + i, keep=True) for i in range(_LOSSES_PER_POINT)]
+def _samples(model: nn.Module, args: tuple[Any, ...], mode: str, seed: int) -> list[Mapping[str, twins.Sample]]:
+    twin = twins.exact_copy(model, mode, seed)
+    outputs = twins.run(twin, twins.generic_inputs(args, seed + 1), {}, mode, seed)
+    return [twins.gradients(twin, outputs, mode, seed + i, keep=True) for i in range(_LOSSES_PER_POINT)]
 
 
 def _truth(equations: Tensor, shape: tuple[int, ...], scale: float) -> Truth:

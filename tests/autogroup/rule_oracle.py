@@ -16,10 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from autogroup.blocks import Blocks
-from autogroup.domain import Dependence, Factor, Key, Value
-from autogroup.interpret import Interpreter
-from autogroup.labels import INDEPENDENT, ZERO_TERM
+from autogroup.algebra.blocks import Blocks
+from autogroup.algebra.domain import Dependence, Factor, Key, Value
+from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM
+from autogroup.infer.interpret import Interpreter
 from autogroup.registry import T
 
 ALPHAS = (1.7, 0.6)

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from autogroup.capture import Capture, capture
+from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import CaptureError
-from autogroup.unwrap import clean_fqn, unwrap
 
 IMAGE = torch.zeros(2, 3, 8, 8)
 

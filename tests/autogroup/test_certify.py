@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from autogroup import _twin
-from autogroup.certify import certify
+from autogroup.certificate import certify, twin
 from autogroup.errors import CaptureError, GroupError, InputError
 from autogroup.partition import Partition
 from autogroup.report import ParameterReport, Report
@@ -336,7 +335,7 @@ def test_keyword_inputs_integers_and_masks_keep_their_values() -> None:
 
 def test_constant_inputs_are_made_generic() -> None:
     for value in (torch.zeros(3, 5), torch.ones(3, 5)):
-        drawn = _twin.generic_inputs((value,), seed=0)[0]
+        drawn = twin.generic_inputs((value,), seed=0)[0]
         assert drawn.dtype == torch.float64
         assert drawn.unique().numel() == 15
 
@@ -417,6 +416,6 @@ def test_an_empty_report_is_certified() -> None:
 
 def test_one_sample_tests_any_partition() -> None:
     model = conv_bn()
-    radial = _twin.euler_sample(model, (IMAGE,), {})["conv.weight"].radial
+    radial = twin.euler_sample(model, (IMAGE,), {})["conv.weight"].radial
     assert radial.shape == (4, 2, 3, 3)
     assert float(radial.sum((1, 2, 3)).abs().max()) < 1e-12 < float(radial.sum((0, 2, 3)).abs().max())

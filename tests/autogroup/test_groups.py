@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import GroupError
 from autogroup.groups import param_groups
 from autogroup.partition import Partition
 from autogroup.report import ParameterReport, Report, Role, Verdict
-from autogroup.unwrap import clean_fqn, unwrap
 
 CHANNELS = ((0,), None)
 SPEC: dict[str, tuple[Verdict, Role, Any]] = {

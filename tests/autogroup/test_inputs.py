@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import autogroup
+from autogroup.capture.guesses import Candidate
+from autogroup.capture.inputs import as_call, describe, first_that_runs, guess_inputs, without_cache
 from autogroup.errors import InputError
-from autogroup.guesses import Candidate
-from autogroup.inputs import as_call, describe, first_that_runs, guess_inputs, without_cache
 
 
 def shape_of(model: nn.Module) -> tuple[int, ...]:

@@ -66,10 +66,10 @@ def _examine(model: truth.Model, options: Options) -> Score:
         return score(model, BASELINES[options.baseline](module))
 
     from autogroup.capture import capture
-    from autogroup.certify import certify
+    from autogroup.capture.inputs import as_call, without_cache
+    from autogroup.certificate import certify
     from autogroup.errors import CaptureError
     from autogroup.infer import infer
-    from autogroup.inputs import as_call, without_cache
 
     args, kwargs = as_call(args, kwargs)
     kwargs, _ = without_cache(module, args, kwargs)

@@ -84,8 +84,11 @@ def claims_of(report: Report) -> dict[str, Claim]:
 
 def load_decisions() -> dict[str, dict[str, str]]:
     """Return model → parameter → why a claim that the truth file does not know is right all the same."""
-    data = json.loads(DECISIONS.read_text(encoding="utf-8"))
-    return {entry["model"]: dict.fromkeys(entry["parameters"], entry["reason"]) for entry in data["decisions"]}
+    decisions: dict[str, dict[str, str]] = {}
+    for entry in json.loads(DECISIONS.read_text(encoding="utf-8"))["decisions"]:
+        reason: str = entry["reason"]
+        decisions[entry["model"]] = dict.fromkeys(entry["parameters"], reason)
+    return decisions
 
 
 def score(model: Model, claims: Mapping[str, Claim], decisions: Mapping[str, str] | None = None) -> Score:

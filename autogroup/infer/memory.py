@@ -17,8 +17,8 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch.fx.node import map_arg
 
-from autogroup.domain import Value
-from autogroup.schema import aliased, storage_of, written
+from autogroup.algebra.domain import Value
+from autogroup.capture.schema import aliased, storage_of, written
 
 
 @dataclass(slots=True)

@@ -7,15 +7,15 @@ from fractions import Fraction
 
 from torch import fx
 
-from autogroup.blocks import Blocks
+from autogroup.algebra.blocks import Blocks
+from autogroup.algebra.domain import Dependence, Factor, Key, Value
 from autogroup.capture import Capture
-from autogroup.domain import Dependence, Factor, Key, Value
-from autogroup.initial import initial_grid
-from autogroup.interpret import Interpreter
-from autogroup.paths import Paths
+from autogroup.infer.initial import initial_grid
+from autogroup.infer.interpret import Interpreter
+from autogroup.infer.paths import Paths
+from autogroup.infer.roles import roles
+from autogroup.infer.verdict import judge
 from autogroup.report import ParameterReport, Relation, Report
-from autogroup.roles import roles
-from autogroup.verdict import judge
 
 
 def infer(capture: Capture) -> Report:

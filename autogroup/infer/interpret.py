@@ -11,11 +11,11 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 import autogroup.rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the table
-from autogroup.algebra import Context
-from autogroup.domain import Value
+from autogroup.algebra.context import Context
+from autogroup.algebra.domain import Value
 from autogroup.errors import RuleError
-from autogroup.lowering import decomposition
-from autogroup.memory import Memory
+from autogroup.infer.lowering import decomposition
+from autogroup.infer.memory import Memory
 from autogroup.registry import lookup
 from autogroup.rules.movement import overwrite
 

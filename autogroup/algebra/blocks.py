@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
-from autogroup.labels import INDEPENDENT
+from autogroup.algebra.labels import INDEPENDENT
 
 EventKind = Literal["absorbed", "escaped", "unknown"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from autogroup.capture.liveness import remove_dead_code
+from autogroup.capture.subject import Subject
+from autogroup.capture.tracing import TRACES, Traced
+from autogroup.capture.untouched import untouched
+from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import CaptureError
-from autogroup.liveness import remove_dead_code
-from autogroup.subject import Subject
-from autogroup.tracing import TRACES, Traced
-from autogroup.untouched import untouched
-from autogroup.unwrap import clean_fqn, unwrap
 
 
 @dataclass(frozen=True)

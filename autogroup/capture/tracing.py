@@ -14,7 +14,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from autogroup.subject import Faker, Subject
+from autogroup.capture.subject import Faker, Subject
 
 
 @dataclass(frozen=True)

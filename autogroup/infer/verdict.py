@@ -8,9 +8,9 @@ from math import prod
 import torch
 from torch import Tensor, fx
 
-from autogroup.blocks import Blocks, Event
+from autogroup.algebra.blocks import Blocks, Event
+from autogroup.infer.paths import Paths, located, place
 from autogroup.partition import OUTSIDE, Partition
-from autogroup.paths import Paths, located, place
 from autogroup.report import Step, Verdict
 
 

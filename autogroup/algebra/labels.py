@@ -56,6 +56,7 @@ def regroup(labels: Tensor, shape: Shape, new_shape: Shape) -> Tensor:
     """Reshape labels of a value of ``shape`` to ``new_shape``, expanding only the axes that must be."""
     sizes: list[int] = []
     new_sizes: list[int] = []
+    split: list[int] = []
     for old_axes, new_axes in _matched_axes(shape, new_shape):
         if all(labels.shape[a] == 1 for a in old_axes):
             sizes += [1] * len(old_axes)
@@ -63,7 +64,19 @@ def regroup(labels: Tensor, shape: Shape, new_shape: Shape) -> Tensor:
         else:
             sizes += [shape[a] for a in old_axes]
             new_sizes += [new_shape[a] for a in new_axes]
-    return labels.expand(sizes).reshape(new_sizes)
+            split += new_axes if len(new_axes) > 1 else []
+    labels = labels.expand(sizes).reshape(new_sizes)
+    # Axes that were folded together earlier may come apart again, and be constant again.
+    return _cut_constant(labels, split)
+
+
+def _cut_constant(labels: Tensor, axes: Sequence[int]) -> Tensor:
+    """Cut those of the axes along which the labels are constant to size 1."""
+    for axis in axes:
+        first = labels.narrow(axis, 0, 1) if labels.shape[axis] > 1 else labels
+        if first is not labels and bool((labels == first).all()):
+            labels = first
+    return labels
 
 
 def _matched_axes(shape: Shape, new_shape: Shape) -> list[tuple[list[int], list[int]]]:

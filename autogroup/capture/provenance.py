@@ -16,7 +16,7 @@ from types import CodeType, FrameType, TracebackType
 import torch
 from torch import fx, nn
 
-from autogroup.unwrap import clean_fqn
+from autogroup.capture.unwrap import clean_fqn
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _TORCH_MODULES = _TORCH + "nn/modules/"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from autogroup.domain import Dependence, Factor, Key, Move, Value, kept, normal_form
-from autogroup.labels import INDEPENDENT, ZERO_TERM, Shape, regroup
+from autogroup.algebra.domain import Dependence, Factor, Key, Move, Value, kept, normal_form
+from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM, Shape, regroup
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Operation:
         return self.move(value, shape, lambda t: regroup(t, value.shape, shape))
 
     def detach(self, value: Value) -> Value:
-        """Cut every dependence off from the gradient; see ``autogroup.domain`` for why that is remembered."""
+        """Cut every dependence off from the gradient; see ``autogroup.algebra.domain`` for why that is remembered."""
         deps: dict[Key, Dependence] = {}
         for key, dep in value.deps.items():
             cut = Key(key.blocks, live=False)

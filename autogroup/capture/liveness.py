@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from autogroup.schema import aliased, storage_of, written
+from autogroup.capture.schema import aliased, storage_of, written
 
 
 def remove_dead_code(graph: fx.Graph) -> None:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from autogroup.capture.guesses import Candidate, candidates
+from autogroup.capture.subject import Faker, Subject
+from autogroup.capture.trees import list_tensors, map_tensors
+from autogroup.capture.untouched import untouched
+from autogroup.capture.unwrap import unwrap
 from autogroup.errors import CaptureError, InputError
-from autogroup.guesses import Candidate, candidates
-from autogroup.subject import Faker, Subject
-from autogroup.trees import list_tensors, map_tensors
-from autogroup.untouched import untouched
-from autogroup.unwrap import unwrap
 
 _HOW = "pass inputs yourself, e.g. args=(torch.randn(2, 3, 224, 224),) or kwargs={'input_ids': ids}"
 _NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)

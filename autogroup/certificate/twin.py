@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autogroup._exact import exact
+from autogroup.capture.trees import find_tensors, map_tensors
+from autogroup.capture.unwrap import clean_fqn, unwrap
+from autogroup.certificate.exact import exact
 from autogroup.errors import CaptureError
-from autogroup.trees import find_tensors, map_tensors
-from autogroup.unwrap import clean_fqn, unwrap
 
 
 def exact_copy(model: nn.Module, mode: str, seed: int) -> nn.Module:

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from autogroup.domain import Dependence, Factor, Key, Value, kept, normal_form
-from autogroup.elementwise import Elementwise
-from autogroup.labels import (
+from autogroup.algebra.domain import Dependence, Factor, Key, Value, kept, normal_form
+from autogroup.algebra.elementwise import Elementwise
+from autogroup.algebra.labels import (
     INDEPENDENT,
     ZERO_TERM,
     Shape,

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from autogroup.blocks import Blocks
-from autogroup.labels import INDEPENDENT, align
+from autogroup.algebra.blocks import Blocks
+from autogroup.algebra.labels import INDEPENDENT, align
 
 Move = Callable[[Tensor], Tensor]
 """A data movement, as a function on label tensors that have the value's number of axes."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parameter import is_lazy
 
+from autogroup.capture.provenance import Provenance
+from autogroup.capture.trees import find_tensors, list_tensors, map_tensors
 from autogroup.errors import CaptureError
-from autogroup.provenance import Provenance
-from autogroup.trees import find_tensors, list_tensors, map_tensors
 
 Substitutes: TypeAlias = tuple[dict[str, Tensor], dict[str, Tensor], list[Tensor]]
 """Parameters by raw name, buffers by raw name, input tensors in order."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from autogroup.labels import regroup, run_view
+from autogroup.algebra.labels import regroup, run_view
 
 SMALL = 4096
 """Parameters with at most this many entries start with one block per entry."""

@@ -10,8 +10,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from autogroup.domain import Dependence, Factor, Key, Value, aligned, kept, normal_form
-from autogroup.labels import (
+from autogroup.algebra.domain import Dependence, Factor, Key, Value, aligned, kept, normal_form
+from autogroup.algebra.labels import (
     INDEPENDENT,
     MAX_TERMS,
     ZERO_TERM,
@@ -24,7 +24,7 @@ from autogroup.labels import (
     negate_terms,
     nonzero_terms,
 )
-from autogroup.operation import Operation
+from autogroup.algebra.operation import Operation
 
 
 class Elementwise(Operation):

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from autogroup import _twin
+from autogroup.capture.inputs import as_call, guess_inputs, without_cache
+from autogroup.capture.unwrap import clean_fqn
+from autogroup.certificate import twin as twins
 from autogroup.errors import GroupError
-from autogroup.inputs import as_call, guess_inputs, without_cache
 from autogroup.partition import OUTSIDE, Partition
 from autogroup.report import Report
-from autogroup.unwrap import clean_fqn
 
 Status = Literal["proved", "refuted", "undecided"]
 
@@ -155,7 +155,7 @@ def certify(
     mode = str(report.capture.get("mode", "train"))
     evidence = {name: _Evidence.none(p.num_blocks) for name, p in claims.items()}
     for point in range(_POINTS):
-        samples = _twin.euler_sample(model, positional, named, mode=mode, seed=seed + point)
+        samples = twins.euler_sample(model, positional, named, mode=mode, seed=seed + point)
         _check_fit(claims, samples)
         scale = _median_sensitivity(samples)
         evidence = {n: e.update(_per_block(samples[n], claims[n]), scale, tolerance) for n, e in evidence.items()}
@@ -197,7 +197,7 @@ class _Evidence:
         return ParameterProof(name, status, worst, self.worst.numel(), undecided)
 
 
-def _per_block(sample: _twin.Sample, partition: Partition) -> tuple[Tensor, Tensor]:
+def _per_block(sample: twins.Sample, partition: Partition) -> tuple[Tensor, Tensor]:
     """Return ⟨w_b, g_b⟩ and ‖w_b‖‖g_b‖, each of shape [blocks]."""
     labels = partition.labels.expand(partition.shape).reshape(-1)
     inside = labels != OUTSIDE
@@ -211,14 +211,14 @@ def _per_block(sample: _twin.Sample, partition: Partition) -> tuple[Tensor, Tens
     return total(sample.radial), weight * grad
 
 
-def _median_sensitivity(samples: Mapping[str, _twin.Sample]) -> float:
+def _median_sensitivity(samples: Mapping[str, twins.Sample]) -> float:
     """Median of ‖w‖‖g‖ over the parameters whose gradient is more than rounding."""
     sizes = [math.sqrt(float(s.weight.abs().square().sum() * s.grad.abs().square().sum())) for s in samples.values()]
     largest = max((size for size in sizes if math.isfinite(size)), default=0.0)
     return median([size for size in sizes if _NOISE * largest < size < math.inf] or [1.0])
 
 
-def _check_fit(claims: Mapping[str, Partition], samples: Mapping[str, _twin.Sample]) -> None:
+def _check_fit(claims: Mapping[str, Partition], samples: Mapping[str, twins.Sample]) -> None:
     for name, partition in claims.items():
         if name not in samples:
             raise GroupError(f"the report names {name!r}, which the model does not have; analyze this model first")
@@ -240,8 +240,8 @@ def _rescale(
 
     All claims are rescaled at once; only if that changes the outputs is each one tried alone.
     """
-    twin = _twin.exact_copy(model, mode, seed)
-    args, kwargs = _twin.generic_inputs(args, seed + 1), _twin.generic_inputs(dict(kwargs), seed + 2)
+    twin = twins.exact_copy(model, mode, seed)
+    args, kwargs = twins.generic_inputs(args, seed + 1), twins.generic_inputs(dict(kwargs), seed + 2)
     buffers = {name: buffer.clone() for name, buffer in twin.named_buffers()}
     parameters = {clean_fqn(name): parameter for name, parameter in twin.named_parameters()}
     values = {name: parameter.data.clone() for name, parameter in parameters.items()}
@@ -252,7 +252,7 @@ def _rescale(
             parameter.data = values[name] * scaled[name] if name in scaled else values[name].clone()
         for name, buffer in twin.named_buffers():
             buffer.data = buffers[name].clone()
-        return [out.detach() for out in _twin.run(twin, args, kwargs, mode, seed)]
+        return [out.detach() for out in twins.run(twin, args, kwargs, mode, seed)]
 
     before = outputs({})
     changes = dict.fromkeys(claims, 0.0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from autogroup.untouched import untouched
+from autogroup.capture.untouched import untouched
 
 TINY = 1e-20
 """What every eps becomes: small enough to vanish in float64, large enough that 0 / (0 + eps) stays finite."""
