@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["inspect", "no_such_file.pt2"])
         2
     """
+    # torch says so on its first import where numpy is missing; nothing here needs numpy.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
         arguments = _parser().parse_args(argv)
         if not hasattr(arguments, "run"):

@@ -88,7 +88,7 @@ class Elementwise(Operation):
             return dep
         terms = self._terms_of(other, ndim, negative=negative)
         if terms is None or _varies_everywhere(shape, terms, dep.terms):
-            self._escape_dep(key, dep, "adds a value that does not scale")
+            self._escape_dep(key, dep, "is added to a value that does not scale")
             return None
         if key.blocks.first_term is None:
             key.blocks.first_term = self.blame
@@ -113,7 +113,7 @@ class Elementwise(Operation):
                 factors.append(Factor(f.degree, torch.where(f.labels == INDEPENDENT, g.labels, f.labels)))
         else:
             if bool(both.any()):
-                reason = "adds two values that scale differently: " + _degrees(left) + " and " + _degrees(right)
+                reason = "is added to a value that scales differently: " + _degrees(left) + " and " + _degrees(right)
                 for f in (*left.factors, *right.factors):
                     self.escape(key, torch.where(both, f.labels, INDEPENDENT), reason)
             gone = [Factor(f.degree, torch.where(both, INDEPENDENT, f.labels)) for f in left.factors + right.factors]
@@ -129,7 +129,7 @@ class Elementwise(Operation):
             if bool(alone.any()):
                 ids = self._terms_of(value, ndim, negative=sign)
                 if ids is None or _varies_everywhere(shape, ids, terms, alone):
-                    self._escape_dep(key, Dependence(tuple(factors)), "adds a value that scales only in part")
+                    self._escape_dep(key, Dependence(tuple(factors)), "is added to a value that scales only in part")
                     return None
                 terms = add_terms(terms, nonzero_terms(torch.where(alone, ids, ZERO_TERM)))
         return Dependence(tuple(factors), terms)

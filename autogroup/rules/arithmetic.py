@@ -1,4 +1,4 @@
-"""Sums, products and powers, and the small constants that keep divisors away from zero."""
+"""Sums, products and powers."""
 
 from __future__ import annotations
 
@@ -6,64 +6,19 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import fx
 
 from autogroup.algebra.context import Context
 from autogroup.algebra.domain import Value
 from autogroup.registry import T, rule
-from autogroup.rules.pointwise import homogeneous, nonlinear
+from autogroup.rules.eps import is_eps, mark_eps, never_negative
+from autogroup.rules.pointwise import homogeneous, name_of, nonlinear
 
 aten = torch.ops.aten
 _X, _Y = T((2, 3)), T((2, 3))
 
-EPS_LIMIT = 1e-3
-"""The largest literal that is taken for an eps."""
-
 
 def _value(ctx: Context, x: Any) -> Value:
     return x if isinstance(x, Value) else ctx.constant(x)
-
-
-# --- eps: a literal added to something that only ever divides ------------------------------------------------
-
-_ROOTS = {"sqrt", "square"}
-_MOVES = {"expand", "expand_as", "view", "reshape", "unsqueeze", "squeeze", "to", "_to_copy", "type_as", "clone"}
-_DIVISIONS = {"div", "true_divide", "divide"}
-_ENDS = {"rsqrt", "reciprocal"}
-
-
-def _op_name(node: fx.Node) -> str:
-    return str(node.target).removeprefix("aten.").partition(".")[0].rstrip("_")
-
-
-def only_divides(node: fx.Node) -> bool:
-    """Whether every use of ``node`` ends, through roots and movements, as a divisor."""
-    return bool(node.users) and all(_divides(node, user) for user in node.users)
-
-
-def _divides(node: fx.Node, user: fx.Node) -> bool:
-    name = _op_name(user)
-    if name in _ENDS:
-        return True
-    if name in _DIVISIONS and user.args[0] is not node:
-        return user.args[1] is node
-    if name == "pow" and user.args[0] is node and isinstance(user.args[1], (int, float)):
-        return user.args[1] < 0 or only_divides(user)
-    if name in ("mul", "div") and user.args[0] is node and isinstance(user.args[1], (int, float)):
-        return only_divides(user)
-    if name in _MOVES and user.args[0] is not node:
-        return True  # only its shape or dtype is used
-    return (name in _ROOTS or name in _MOVES) and only_divides(user)
-
-
-def _is_eps(ctx: Context, x: Any) -> bool:
-    return isinstance(x, (int, float)) and 0 < x <= EPS_LIMIT and only_divides(ctx.node)
-
-
-def _mark_eps(x: Value) -> Value:
-    for key in x.deps:
-        key.blocks.eps = True
-    return x
 
 
 # --- sums ----------------------------------------------------------------------------------------------------
@@ -73,10 +28,10 @@ def _mark_eps(x: Value) -> Value:
 @rule(aten.add.Scalar, aten.sub.Scalar, samples=[(_X, 2.0)])
 def add(ctx: Context, a: Value | float, b: Value | float, alpha: float = 1) -> Value:
     """``a ± alpha * b``."""
-    if isinstance(a, Value) and _is_eps(ctx, b):
-        return ctx.move(_mark_eps(a), a.shape, lambda t: t)
-    if isinstance(b, Value) and _is_eps(ctx, a):
-        return ctx.move(_mark_eps(b), b.shape, lambda t: t)
+    if isinstance(a, Value) and is_eps(ctx.node, b):
+        return ctx.move(mark_eps(a), a.shape, lambda t: t)
+    if isinstance(b, Value) and is_eps(ctx.node, a):
+        return ctx.move(mark_eps(b), b.shape, lambda t: t)
     right = _value(ctx, b)
     if alpha != 1:
         right = ctx.product(right, ctx.constant(alpha))
@@ -169,7 +124,7 @@ def power(ctx: Context, x: Value, exponent: float) -> Value:
 @rule(aten.reciprocal.default, samples=[(T((2, 3), "positive"),)])
 def root(ctx: Context, x: Value) -> Value:
     """Powers with a name."""
-    name = _op_name(ctx.node)
+    name = name_of(ctx)
     exponent = {"sqrt": Fraction(1, 2), "rsqrt": Fraction(-1, 2), "square": Fraction(2), "reciprocal": Fraction(-1)}
     return ctx.power(x, exponent[name], _TERM)
 
@@ -180,9 +135,9 @@ def root(ctx: Context, x: Value) -> Value:
 @rule(aten.maximum.default, aten.minimum.default, aten.max.other, aten.min.other)
 def maximum(ctx: Context, a: Value, b: Value) -> Value:
     """Homogeneous when both sides scale alike, or one is exactly zero."""
-    reason = f"{_op_name(ctx.node)} of two values of which one carries an added term"
+    reason = f"{name_of(ctx)} of two values of which one carries an added term"
     joined = ctx.join(ctx.homogeneous(a, reason), ctx.homogeneous(b, reason))
-    return ctx.homogeneous(joined, f"{_op_name(ctx.node)} with a value that does not scale")
+    return ctx.homogeneous(joined, f"{name_of(ctx)} with a value that does not scale")
 
 
 @rule(aten.clamp.default, samples=[(_X, 0.0), (_X, -1.0, 1.0)])
@@ -190,8 +145,9 @@ def clamp(ctx: Context, x: Value, min: float | None = None, max: float | None = 
     """Homogeneous when every bound is zero; a tiny lower bound of a divisor is an eps."""
     bounds = [b for b in (min, max) if b is not None]
     if any(b != 0 for b in bounds):
-        if max is None and _is_eps(ctx, min):
-            return homogeneous(ctx, _mark_eps(x))
+        # A value that may be negative is not kept away from zero by a bound: it is replaced by it.
+        if max is None and is_eps(ctx.node, min) and never_negative(ctx.node.args[0]):
+            return homogeneous(ctx, mark_eps(x))
         return nonlinear(ctx, x)
     return homogeneous(ctx, x)
 

@@ -17,8 +17,8 @@ _X = T((2, 3, 4))
 
 
 def name_of(ctx: Context) -> str:
-    """The operator's name as a person would say it."""
-    return str(ctx.node.target).removeprefix("aten.").partition(".")[0].rstrip("_").upper()
+    """The operator's name without namespace and overload."""
+    return str(ctx.node.target).removeprefix("aten.").partition(".")[0].rstrip("_")
 
 
 # --- f(αx) = αf(x) -----------------------------------------------------------------------------------------

@@ -173,19 +173,19 @@ def spread_correction(
     ctx: Context, x: Value, dim: Any = None, *, correction: Any = None, keepdim: bool = False
 ) -> Value:
     """``var`` and ``std`` with a correction."""
-    return _spread(ctx, x, dim, keepdim, _SPREAD_DEGREE[name_of(ctx).lower()])
+    return _spread(ctx, x, dim, keepdim, _SPREAD_DEGREE[name_of(ctx)])
 
 
 @rule(aten.var.dim, aten.std.dim, samples=[(_X, [1], True), (_X, [0, 2], False, True)])
 def spread_dim(ctx: Context, x: Value, dim: Any, unbiased: bool = True, keepdim: bool = False) -> Value:
     """``var`` and ``std`` along axes."""
-    return _spread(ctx, x, dim, keepdim, _SPREAD_DEGREE[name_of(ctx).lower()])
+    return _spread(ctx, x, dim, keepdim, _SPREAD_DEGREE[name_of(ctx)])
 
 
 @rule(aten.var.default, aten.std.default, samples=[(_X,)])
 def spread_all(ctx: Context, x: Value, unbiased: bool = True) -> Value:
     """``var`` and ``std`` of a whole tensor."""
-    return _spread(ctx, x, None, False, _SPREAD_DEGREE[name_of(ctx).lower()])
+    return _spread(ctx, x, None, False, _SPREAD_DEGREE[name_of(ctx)])
 
 
 @rule(aten.var_mean.correction, aten.std_mean.correction, samples=[(_X, [1])])
@@ -193,7 +193,7 @@ def spread_mean_correction(
     ctx: Context, x: Value, dim: Any = None, *, correction: Any = None, keepdim: bool = False
 ) -> tuple[Value, Value]:
     """Spread and mean together."""
-    degree = _SPREAD_DEGREE[name_of(ctx).lower().removesuffix("_mean")]
+    degree = _SPREAD_DEGREE[name_of(ctx).removesuffix("_mean")]
     return _spread(ctx, x, dim, keepdim, degree), _reduce(ctx, x, dim, keepdim, average=True)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-import autogroup.rules  # noqa: F401  # fills the table
+import autogroup.rules  # fills the table
 from autogroup.registry import Entry, T, coverage, lookup, rule
 from tests.autogroup.rule_oracle import Abstract, check, make
 
@@ -146,3 +146,50 @@ def test_in_place_and_out_overloads_share_the_rule_of_their_functional_twin() ->
     assert relu is ENTRIES["aten.relu.default"]
     assert div is ENTRIES["aten.div.Tensor"]
     assert lookup(torch.ops.aten.fft_fft.default) is None
+
+
+class Divided(torch.nn.Module):
+    """A linear layer divided by a bounded function of itself."""
+
+    def __init__(self, divisor: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 4, bias=False)
+        self.divisor = divisor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        return y / self.divisor(y)
+
+
+@pytest.mark.parametrize(
+    ("divisor", "verdict"),
+    [
+        (lambda y: y.norm(dim=-1, keepdim=True).clamp(min=1e-6), "invariant"),
+        (lambda y: y.abs().sum(-1, keepdim=True).clamp_min(1e-6), "invariant"),
+        (lambda y: (y * y).mean(-1, keepdim=True).clamp_min(1e-6).sqrt(), "invariant"),
+        (lambda y: y.norm(dim=-1, keepdim=True) + 1e-6, "invariant"),
+        # A negative sum is replaced by the bound, which does not scale.
+        (lambda y: y.sum(-1, keepdim=True).clamp(min=1e-6), "variant"),
+        # Too large to be an eps.
+        (lambda y: y.norm(dim=-1, keepdim=True) + 0.1, "variant"),
+        # The gradient does not see the norm.
+        (lambda y: y.norm(dim=-1, keepdim=True).detach(), "variant"),
+    ],
+)
+def test_an_eps_only_keeps_a_divisor_from_zero(divisor: Callable[[Tensor], Tensor], verdict: str) -> None:
+    report = autogroup.analyze(Divided(divisor), torch.zeros(5, 3)).parameters["fc.weight"]
+    assert report.verdict == verdict
+    assert report.eps == (verdict == "invariant")
+
+
+def test_an_eps_that_does_something_else_too_is_none() -> None:
+    def forward(module: torch.nn.Linear, x: Tensor) -> Tensor:
+        y = module(x)
+        norm = y.norm(dim=-1, keepdim=True) + 1e-6
+        return torch.cat([y / norm, norm], -1)
+
+    model = torch.nn.Linear(3, 4, bias=False)
+    wrapped = torch.nn.Module()
+    wrapped.fc = model
+    wrapped.forward = lambda x: forward(model, x)
+    assert autogroup.analyze(wrapped, torch.zeros(5, 3)).parameters["fc.weight"].verdict == "variant"
