@@ -48,6 +48,12 @@ class Operation:
         """A value that scales with no parameter."""
         return Value(self.shape if shape is None else shape, {}, zero, self.name())
 
+    def plain_outputs(self) -> Any:
+        """What the operator returns, a tensor or a tuple of them, none of which scales with any parameter."""
+        if isinstance(self.out, (tuple, list)):
+            return tuple(self.plain(tuple(o.shape)) if isinstance(o, Tensor) else o for o in self.out)
+        return self.plain(tuple(self.out.shape) if isinstance(self.out, Tensor) else ())
+
     def constant(self, number: float) -> Value:
         """The value of a Python number."""
         zero = torch.ones((), dtype=torch.bool) if number == 0 else None

@@ -139,14 +139,7 @@ class Interpreter:
 
     def _plain(self, node: fx.Node) -> Any:
         """A value, or a tuple of values, that scales with nothing."""
-        self._number += 1
-        out = node.meta.get("val")
-        if isinstance(out, (tuple, list)):
-            return tuple(
-                Value(tuple(o.shape), name=(self._number << 20) + i) if isinstance(o, Tensor) else o
-                for i, o in enumerate(out)
-            )
-        return Value(tuple(out.shape) if isinstance(out, Tensor) else (), name=self._number << 20)
+        return self._context(node, node).plain_outputs()
 
     def _replay(self, view: fx.Node, value: Value) -> Value:
         """Evaluate a view of a tensor that was overwritten since."""

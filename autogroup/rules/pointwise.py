@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 
 from autogroup.algebra.context import Context
 from autogroup.algebra.domain import Value
@@ -146,15 +147,27 @@ _NONLINEAR: tuple[OpOverload, ...] = (
     aten.allclose.default,
     aten.equal.default,
     aten.erfinv.default,
+    # Recurrent layers: every gate is a sigmoid.
+    aten.mkldnn_rnn_layer.default,
+    aten.lstm.input,
+    aten.lstm.data,
+    aten.gru.input,
+    aten.gru.data,
+    aten.rnn_tanh.input,
+    aten.lstm_cell.default,
+    aten.gru_cell.default,
+    aten.rnn_tanh_cell.default,
+    aten._thnn_fused_lstm_cell.default,
+    aten._thnn_fused_gru_cell.default,
 )
 
 
 @rule(*_NONLINEAR)
-def nonlinear(ctx: Context, *args: Any, **kwargs: Any) -> Value:
+def nonlinear(ctx: Context, *args: Any, **kwargs: Any) -> Any:
     """Anything whose result changes in a general way when an argument is scaled."""
-    values = [a for a in (*args, *kwargs.values()) if isinstance(a, Value)]
+    values = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Value)]
     ctx.escape_all(values, f"{name_of(ctx)} is not homogeneous")
-    return ctx.plain() if hasattr(ctx.out, "shape") else ctx.plain(())
+    return ctx.plain_outputs()
 
 
 @rule(
