@@ -10,7 +10,6 @@ from torch import nn
 from autogroup.capture import Capture, capture
 from autogroup.capture.inputs import as_call, describe, guess_inputs, with_batch_of_two, without_cache
 from autogroup.errors import CaptureError
-from autogroup.groups import param_groups
 from autogroup.infer import infer
 from autogroup.report import Report
 
@@ -80,7 +79,7 @@ def auto_param_groups(
         model: the module to train, see ``analyze``.
         args: positional example inputs, see ``analyze``.
         kwargs: keyword example inputs, see ``analyze``.
-        weight_decay: ``None``, or the decay of weights and kernels, see ``param_groups``.
+        weight_decay: ``None``, or the decay of weights and kernels, see ``Report.param_groups``.
         decay_invariant: whether scale-invariant weights are decayed too.
 
     Returns:
@@ -98,4 +97,4 @@ def auto_param_groups(
         >>> optimizer = torch.optim.SGD(groups, lr=0.1)
     """
     report = analyze(model, args, kwargs)
-    return param_groups(report, model, weight_decay=weight_decay, decay_invariant=decay_invariant)
+    return report.param_groups(model, weight_decay=weight_decay, decay_invariant=decay_invariant)

@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
 
 from torch import nn
 
 from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import GroupError
-from autogroup.report import ParameterReport, Report
 
 _NEVER_DECAYED = frozenset({"norm_scale", "norm_shift", "bias"})
 _Key: TypeAlias = tuple[tuple[int, ...] | None, int | None, float | None]
 
 
+class Found(Protocol):
+    """What grouping needs to know of a parameter."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        ...
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, one of ``autogroup.report.VERDICTS``."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """The role, one of ``autogroup.report.ROLES``."""
+        ...
+
+    @property
+    def channel_dims(self) -> tuple[int, ...] | None:
+        """Dims whose index names the block, or ``None``."""
+        ...
+
+    @property
+    def channel_groups(self) -> int | None:
+        """Number of blocks the first of these is cut into, or ``None``."""
+        ...
+
+
+class Findings(Protocol):
+    """A report, as far as grouping looks at it: ``Report`` itself has a method that calls this file."""
+
+    @property
+    def parameters(self) -> Mapping[str, Found]:
+        """FQN → what was found."""
+        ...
+
+
 def param_groups(
-    report: Report, model: nn.Module, *, weight_decay: float | None = None, decay_invariant: bool = True
+    report: Findings, model: nn.Module, *, weight_decay: float | None = None, decay_invariant: bool = True
 ) -> list[dict[str, Any]]:
     """Sort the trainable parameters of ``model`` into groups that share their optimizer settings.
 
@@ -37,6 +75,7 @@ def param_groups(
         GroupError: nothing is trainable, the report does not fit the model, or the decay is not a number >= 0.
 
     Example:
+        >>> from autogroup import ParameterReport, Report
         >>> model = nn.Linear(2, 3)
         >>> weight = ParameterReport("weight", (3, 2), "variant", "reaches the output", role="head")
         >>> bias = ParameterReport("bias", (3,), "variant", "reaches the output", role="bias")
@@ -65,7 +104,7 @@ def param_groups(
     return list(groups.values())
 
 
-def _decay(found: ParameterReport, weight_decay: float, decay_invariant: bool) -> float:
+def _decay(found: Found, weight_decay: float, decay_invariant: bool) -> float:
     if found.role in _NEVER_DECAYED:
         return 0.0
     return float(weight_decay) if decay_invariant or found.verdict != "invariant" else 0.0
@@ -78,7 +117,7 @@ def _check_decay(weight_decay: float) -> None:
         raise GroupError(f"weight_decay is {weight_decay}; it must be finite and >= 0")
 
 
-def _check_fit(report: Report, model: nn.Module, named: dict[str, nn.Parameter]) -> None:
+def _check_fit(report: Findings, model: nn.Module, named: dict[str, nn.Parameter]) -> None:
     """Refuse a model without trainable parameters, and a report of another model."""
     name = type(unwrap(model)).__name__
     if not named:

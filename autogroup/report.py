@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from torch import nn
+
 from autogroup.errors import LoadError
+from autogroup.groups import param_groups
 from autogroup.partition import Partition
 
 Verdict = Literal["invariant", "partial", "joint", "dead", "variant", "unknown", "unused"]
@@ -140,6 +143,12 @@ class Report:
         """Return the parameters with one of the given verdicts, in model order."""
         wanted = set(verdicts)
         return tuple(p for p in self.parameters.values() if p.verdict in wanted)
+
+    def param_groups(
+        self, model: nn.Module, *, weight_decay: float | None = None, decay_invariant: bool = True
+    ) -> list[dict[str, Any]]:
+        """Sort the trainable parameters of ``model`` into groups; see ``autogroup.groups.param_groups``."""
+        return param_groups(self, model, weight_decay=weight_decay, decay_invariant=decay_invariant)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data that ``from_dict`` reads back without loss."""

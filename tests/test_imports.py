@@ -17,7 +17,7 @@ MAX_LINES = 400
 
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
-    __main__ cli demo load readers render api groups certificate infer rules registry algebra report partition
+    __main__ cli demo load readers render api certificate infer rules registry algebra report groups partition
     capture errors
 """.split()
 FOLDERS = {"readers", "render", "certificate", "infer", "rules", "algebra", "capture"}

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import autogroup
 from autogroup.errors import AutogroupError, LoadError
 from autogroup.partition import Partition
 from autogroup.report import ROLES, SCHEMA, VERDICTS, ParameterReport, Relation, Report, Step
@@ -139,3 +140,14 @@ def test_reports_are_frozen() -> None:
         found.verdict = "invariant"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         Report({}).parameters = {}  # type: ignore[misc]
+
+
+def test_a_report_sorts_the_parameters_of_its_model() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False), torch.nn.BatchNorm2d(4))
+    report = autogroup.analyze(model, torch.zeros(2, 3, 5, 5))
+    groups = report.param_groups(model, weight_decay=0.1)
+    assert [(g["param_names"], g["channel_dims"], g["weight_decay"]) for g in groups] == [
+        (["0.weight"], (0,), 0.1),
+        (["1.weight", "1.bias"], None, 0.0),
+    ]
+    assert Report.from_dict(report.to_dict()).param_groups(model)[0]["params"][0] is model[0].weight
