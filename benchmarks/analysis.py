@@ -103,8 +103,7 @@ def zoo() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[Any, ...]]]:
             keywords = {"init_weights": False} if name in {"inception_v3", "googlenet"} else {}
             yield f"torchvision {name}", lambda b=build, k=keywords: b(**k), (torch.zeros(2, 3, size, size),)
     if find_spec("timm"):
-        import timm
-
+        timm = import_module("timm")
         for name in TIMM_MODELS:
             size = 256 if name.endswith("256") else 224
             yield f"timm {name}", lambda n=name: timm.create_model(n), (torch.zeros(2, 3, size, size),)

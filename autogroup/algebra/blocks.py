@@ -3,6 +3,9 @@
 A union-find over block ids, with two marks per block: *absorbed* (a normalization removed its scale) and
 *escaped* (its scale met an operator or an output that does not allow it). A block whose final class was
 absorbed and never escaped is scale-invariant.
+
+Beside its scale, the translation of a small parameter is followed: as long as ``translates`` holds, every value
+that depends on it is a value without it plus a known term. If all such terms are subtracted again, it is dead.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class Blocks:
         self.eps = False
         self.events: list[Event] = []
         self.first_term: fx.Node | None = None
+        self.translates = False
+        self.removals: list[Event] = []
         self._count = grid.numel()
         # One more entry at the end, so that root[INDEPENDENT] is INDEPENDENT without a branch.
         self._root = torch.cat([torch.arange(self._count), torch.tensor([INDEPENDENT])])
@@ -101,6 +106,10 @@ class Blocks:
         term = self.first_term if by_term else None
         self._mark(self._escaped, labels, Event("unknown" if unknown else "escaped", node, reason, term))
         self.alive = not bool(self._escaped.all())
+
+    def remove(self, node: fx.Node, reason: str) -> None:
+        """Record that ``node`` subtracts again what the parameter had added."""
+        self.removals.append(Event("absorbed", node, reason))
 
     def _mark(self, marks: Tensor, labels: Tensor, event: Event) -> None:
         ids = labels[labels != INDEPENDENT]

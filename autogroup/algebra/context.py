@@ -43,7 +43,7 @@ class Context(Elementwise):
         shape = tuple(1 if d in axes else n for d, n in enumerate(value.shape))
         deps: dict[Key, Dependence] = {}
         for key, dep in value.deps.items():
-            if not key.blocks.alive:
+            if not key.alive:
                 continue
             factors = [Factor(f.degree, self._unite_over(key, f.labels, axes, value.zero, what)) for f in dep.factors]
             terms = dep.terms
@@ -85,10 +85,21 @@ class Context(Elementwise):
                 deps[key] = self.escape_where(key, dep, varies, "picks among values with different added terms")
         return Value(value.shape, kept(deps), value.zero, value.name)
 
+    def ignore_shifts(self, value: Value, axes: Sequence[int], what: str) -> Value:
+        """An operator along ``axes`` that a term constant over them does not change: such terms are removed."""
+        deps = dict(value.deps)
+        for key, dep in value.deps.items():
+            if key.use == "shift" and dep.terms is not None:
+                self.escape_where(key, dep, ~constant_over(dep.terms, axes), "")
+                if key.alive:
+                    key.blocks.remove(self.blame, f"adds what {what} does not see")
+                del deps[key]
+        return replace(value, deps=deps)
+
     def normalize(self, value: Value, axes: Sequence[int], *, centered: bool, what: str) -> Value:
         """Divide by a norm over ``axes`` (after subtracting the mean, if ``centered``)."""
         for key, dep in value.deps.items():
-            if not key.blocks.alive:
+            if not key.alive:
                 continue
             if dep.terms is not None:
                 if centered:
@@ -98,6 +109,8 @@ class Context(Elementwise):
                     bad = dep.terms != ZERO_TERM
                     why = f"{what} does not remove an added term"
                 dep = self.escape_where(key, dep, bad, why)
+            if key.use == "shift" and key.alive:
+                key.blocks.remove(self.blame, f"adds what {what} subtracts again")
             for f in dep.factors:
                 labels = self._unite_over(key, f.labels, axes, value.zero, what)
                 key.blocks.absorb(labels, self.blame, f"is normalized by {what}")

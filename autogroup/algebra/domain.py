@@ -4,9 +4,12 @@ With respect to a parameter P, a value is ``v = h + s``. Scaling block b of P by
 monomial of the α's, given by *factors*: (degree d, labels L) contributes ``α[L[i]]^d``, nothing where
 ``L[i]`` is ``INDEPENDENT``. The *terms* s do not scale; they are known by ids, equal where s is equal.
 
-Two keys exist per parameter: its live use and its use under ``detach`` or ``no_grad``. The loss must be
+Two such dependences exist per parameter: its use and its use under ``detach`` or ``no_grad``. The loss must be
 invariant in both separately, because autograd differentiates only the first: a norm whose divisor is
 detached leaves the loss unchanged but not the gradient tangent, and must not be believed.
+
+A third kind follows how a bias moves values: ``v = r + s(P)``, where only the term depends on P. A bias whose terms
+are all subtracted again, by a mean or under a softmax, is dead.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,11 +29,21 @@ Move = Callable[[Tensor], Tensor]
 """A data movement, as a function on label tensors that have the value's number of axes."""
 
 
+Use = Literal["scale", "detached", "shift"]
+"""``scale``: the value is ``h + s`` with h homogeneous. ``detached``: the same, cut off from the gradient.
+``shift``: the value is ``r + s`` where only s depends on the parameter, in whatever way; it has no factors."""
+
+
 class Key(NamedTuple):
-    """One way in which a value may depend on a parameter."""
+    """One way in which a value depends on a parameter."""
 
     blocks: Blocks
-    live: bool
+    use: Use
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is still something to find out."""
+        return self.blocks.translates if self.use == "shift" else self.blocks.alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,13 @@ class Value:
 
 def kept(deps: Mapping[Key, Dependence]) -> dict[Key, Dependence]:
     """Drop parameters that no position scales with any more."""
-    return {k: d for k, d in deps.items() if k.blocks.alive and d.factors and bool(d.support.any())}
+    return {k: d for k, d in deps.items() if k.alive and _carries(k, d)}
+
+
+def _carries(key: Key, dep: Dependence) -> bool:
+    if key.use == "shift":
+        return dep.terms is not None and bool(dep.terms.any())
+    return bool(dep.factors) and bool(dep.support.any())
 
 
 def normal_form(blocks: Blocks, factors: Sequence[Factor]) -> tuple[Factor, ...]:

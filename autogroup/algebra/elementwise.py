@@ -58,7 +58,7 @@ class Elementwise(Operation):
         negated = self.negate(b) if subtract else b
         deps: dict[Key, Dependence] = {}
         for key in [*a.deps, *(k for k in b.deps if k not in a.deps)]:
-            if not key.blocks.alive:
+            if not key.alive:
                 continue
             if key in a.deps and key in b.deps:
                 dep = self._join_both(key, a, negated, shape, negative=subtract)
@@ -84,6 +84,8 @@ class Elementwise(Operation):
         """Add a value that does not scale with the parameter."""
         ndim = len(shape)
         dep = aligned(dep, ndim)
+        if key.use == "shift":
+            return dep  # what does not move with the parameter may be anything
         if other.zero is not None and bool(other.zero.all()):
             return dep
         terms = self._terms_of(other, ndim, negative=negative)
@@ -100,6 +102,11 @@ class Elementwise(Operation):
         ndim = len(shape)
         left, right = aligned(a.deps[key], ndim), aligned(b.deps[key], ndim)
         blocks = key.blocks
+        if key.use == "shift":
+            terms = add_terms(left.terms, right.terms)
+            if terms is None:
+                blocks.remove(self.blame, "adds what is subtracted again")
+            return Dependence((), terms)
         both = left.support & right.support
         if [f.degree for f in left.factors] == [f.degree for f in right.factors] and all(
             not bool((both & ((f.labels == INDEPENDENT) != (g.labels == INDEPENDENT))).any())
@@ -141,7 +148,7 @@ class Elementwise(Operation):
             b = self.power(b, Fraction(-1), "is a divisor with a term that does not scale")
         deps: dict[Key, Dependence] = {}
         for key in [*a.deps, *(k for k in b.deps if k not in a.deps)]:
-            if not key.blocks.alive:
+            if not key.alive:
                 continue
             if key in a.deps and key in b.deps:
                 dep = self._product_both(key, aligned(a.deps[key], len(shape)), aligned(b.deps[key], len(shape)))
@@ -156,6 +163,9 @@ class Elementwise(Operation):
         return Value(shape, kept(deps), zero, self.name())
 
     def _product_both(self, key: Key, left: Dependence, right: Dependence) -> Dependence | None:
+        if key.use == "shift":
+            self._lose_shift(key)
+            return None
         # A term matters where its own operand scales (it does not) and where the other one does (it would).
         reach = left.support | right.support
         if any(d.terms is not None and bool((reach & (d.terms != ZERO_TERM)).any()) for d in (left, right)):

@@ -67,6 +67,7 @@ class Operation:
         """Every block that the values scale with is lost."""
         for value in values:
             for key, dep in value.deps.items():
+                self._lose_shift(key)
                 for factor in dep.factors:
                     self.escape(key, factor.labels, reason, unknown=unknown)
 
@@ -89,7 +90,7 @@ class Operation:
         """Cut every dependence off from the gradient; see ``autogroup.algebra.domain`` for why that is remembered."""
         deps: dict[Key, Dependence] = {}
         for key, dep in value.deps.items():
-            cut = Key(key.blocks, live=False)
+            cut = key if key.use == "shift" else Key(key.blocks, "detached")
             if cut in deps:
                 mixed = f"mixes a value of {key.blocks.name} with one whose gradient is cut off"
                 first = self._without_terms(cut, deps[cut], mixed)
@@ -101,13 +102,20 @@ class Operation:
     # --- what is lost ------------------------------------------------------------------------------------
 
     def _escape_dep(self, key: Key, dep: Dependence, reason: str, *, by_term: bool = False) -> None:
+        self._lose_shift(key)
         for f in dep.factors:
             self.escape(key, f.labels, reason, by_term=by_term)
+
+    def _lose_shift(self, key: Key) -> None:
+        """What this operator does with the parameter's term is not a translation: the parameter is not dead."""
+        if key.use == "shift":
+            key.blocks.translates = False
 
     def escape_where(self, key: Key, dep: Dependence, mask: Tensor, reason: str) -> Dependence:
         """Let the blocks at the masked positions escape; return the dependence without them."""
         if not bool(mask.any()):
             return dep
+        self._lose_shift(key)
         rest: list[Factor] = []
         for f in dep.factors:
             self.escape(key, torch.where(mask, f.labels, INDEPENDENT), reason, by_term=True)

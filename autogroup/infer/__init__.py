@@ -9,6 +9,7 @@ from torch import fx
 
 from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.domain import Dependence, Factor, Key, Value
+from autogroup.algebra.labels import fresh_terms
 from autogroup.capture import Capture
 from autogroup.infer.initial import initial_grid
 from autogroup.infer.interpret import Interpreter
@@ -43,7 +44,12 @@ def infer(capture: Capture) -> Report:
         shape = tuple(node.meta["val"].shape)
         blocks[name] = Blocks(name, shape, initial_grid(node))
         start = Dependence((Factor(Fraction(1), blocks[name].grid),))
-        seeds[node] = Value(shape, {Key(blocks[name], live=True): start}, name=-1 - number)
+        deps = {Key(blocks[name], "scale"): start}
+        if sum(n > 1 for n in shape) <= 1:  # a bias, a gain, a shift: larger tensors do more than translate
+            terms = fresh_terms(number, shape)
+            blocks[name].translates = terms is not None and bool(terms.numel())
+            deps[Key(blocks[name], "shift")] = Dependence((), terms)
+        seeds[node] = Value(shape, deps, name=-1 - number)
     interpreter = Interpreter(capture.graph, seeds, assumed_sizes=capture.method == "symbolic")
     interpreter.escape_outputs(interpreter.run())
     paths = Paths(capture.graph, interpreter.memory.hidden_edges)

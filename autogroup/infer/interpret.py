@@ -72,7 +72,13 @@ class Interpreter:
         if all(v.plain for v in values) and not _always(node):
             return self._plain(node)
         args, kwargs = map_arg((node.args, dict(node.kwargs)), read.__getitem__)
+        moved = {k.blocks: len(k.blocks.removals) for v in values for k in v.deps if k.use == "shift"}
         value = self._apply(node, blame, args, kwargs, values)
+        kept = {k.blocks for v in _values([value]) for k in v.deps if k.use == "shift"}
+        for blocks, removals in moved.items():
+            # A parameter is called dead only if every rule accounts for it: still there, or removed with a reason.
+            if blocks not in kept and len(blocks.removals) == removals:
+                blocks.translates = False
         if node.meta.get("grad", True) is False and any(v.deps for v in _values([value])):
             value = pytree.tree_map_only(Value, self._context(node, blame).detach, value)
         return value

@@ -35,6 +35,9 @@ def judge(blocks: Blocks, node: fx.Node, paths: Paths) -> Judgement:
     """
     absorbed = [e for e in blocks.events if e.kind == "absorbed"]
     lost = [e for e in blocks.events if e.kind != "absorbed"]
+    if blocks.translates and blocks.removals:
+        first = blocks.removals[0]
+        return Judgement("dead", f"{first.reason} ({located(first.node)})", path=_path(first, node, paths))
     if not blocks.events:
         reason = "the forward never reads it" if not node.users else "the loss does not depend on it"
         return Judgement("unused", reason)

@@ -109,10 +109,6 @@ _NONLINEAR: tuple[OpOverload, ...] = (
     aten.nan_to_num.default,
     aten.special_expit.default,
     aten.xlogy.Tensor,
-    aten.softmax.int,
-    aten.log_softmax.int,
-    aten._softmax.default,
-    aten._log_softmax.default,
     aten.logsumexp.default,
     aten.one_hot.default,
     aten.bucketize.Tensor,
@@ -168,6 +164,14 @@ def nonlinear(ctx: Context, *args: Any, **kwargs: Any) -> Any:
     values = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Value)]
     ctx.escape_all(values, f"{name_of(ctx)} is not homogeneous")
     return ctx.plain_outputs()
+
+
+@rule(aten.softmax.int, aten.log_softmax.int, samples=[(_X, 1)])
+@rule(aten._softmax.default, aten._log_softmax.default, samples=[(_X, 1, False)])
+def softmax(ctx: Context, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
+    """Not homogeneous, but blind to what is constant along its axis."""
+    axis = dim % len(x.shape) if x.shape else 0
+    return nonlinear(ctx, ctx.ignore_shifts(x, [axis], name_of(ctx)) if x.shape else x)
 
 
 @rule(

@@ -160,7 +160,7 @@ def linalg_norm(
 def _spread(ctx: Context, x: Value, dim: Any, keepdim: bool, degree: Fraction) -> Value:
     """A variance or a standard deviation: a term that is constant over the axes does not count."""
     axes = axes_of(x, dim)
-    x = ctx.with_constant_terms(x, axes)
+    x = ctx.ignore_shifts(ctx.with_constant_terms(x, axes), axes, name_of(ctx))
     bare = Value(x.shape, {k: Dependence(d.factors) for k, d in x.deps.items()}, x.zero, x.name)
     return _drop(ctx, ctx.power(ctx.collapse(bare, axes, name_of(ctx)), degree, ""), axes, keepdim)
 

@@ -52,9 +52,7 @@ def runs(*lengths: int) -> Expected:
 
 NOT = Expected(frozenset({"variant", "joint", "unknown"}))
 """Not invariant alone. Which of the three verdicts it gets is no part of the mathematics of one parameter."""
-DEAD = Expected(frozenset({"dead", "variant"}))
-"""No gradient at all. Found so far only where every block is a single number; a bias that a norm subtracts is
-called variant, which claims less than what is true."""
+DEAD = Expected(frozenset({"dead"}))
 UNUSED = Expected(frozenset({"unused"}))
 
 

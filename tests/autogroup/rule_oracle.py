@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.domain import Dependence, Factor, Key, Value
-from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM
+from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM, fresh_terms
 from autogroup.infer.interpret import Interpreter
 from autogroup.registry import T
 
@@ -47,9 +47,13 @@ class Abstract:
             graph = make_fx(lambda *ts: fn(*ts), tracing_mode="fake", pre_dispatch=True)(*fakes).graph
         shape = tuple(parameter.shape)
         self.blocks = Blocks("p", shape, torch.arange(parameter.numel()).view(shape))
-        self.key = Key(self.blocks, live=True)
+        self.key = Key(self.blocks, "scale")
         place = next(n for n in graph.nodes if n.op == "placeholder")
-        seed = Value(shape, {self.key: Dependence((Factor(Fraction(1), self.blocks.grid),))}, name=-1)
+        self.shift = Key(self.blocks, "shift")
+        self.blocks.translates = True
+        scales = Dependence((Factor(Fraction(1), self.blocks.grid),))
+        moves = Dependence((), fresh_terms(1, shape))
+        seed = Value(shape, {self.key: scales, self.shift: moves}, name=-1)
         interpreter = Interpreter(graph, {place: seed})
         self.outputs = interpreter.run()
         self.unknown = interpreter.unknown_ops
@@ -75,6 +79,7 @@ def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -
         leaves = pytree.tree_leaves(fn(scaled.to(parameter.dtype), *others))
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
+    check_translation(said, fn, parameter, others)
     for block in said.alive:
         base, first, second = run(block, 1.0), run(block, ALPHAS[0]), run(block, ALPHAS[1])
         assert len(base) == len(said.outputs)
@@ -84,6 +89,25 @@ def check(fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -
                 continue
             _check_output(value, said, block, b, f, s, f"output {out}, block {block}")
     return len(said.alive)
+
+
+def check_translation(said: Abstract, fn: Callable[..., Any], parameter: Tensor, others: Sequence[Tensor]) -> None:
+    """Move the parameter by anything: outputs may only move by their terms, equal where the ids are equal."""
+    if not said.blocks.translates or not parameter.numel():
+        return
+    step = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4), dtype=parameter.dtype)
+    before, after = (pytree.tree_leaves(fn(p, *others)) for p in (parameter, parameter + 0.3 * step))
+    for out, (value, a, b) in enumerate(zip(said.outputs, before, after, strict=True)):
+        if not (a.is_floating_point() or a.is_complex()):
+            assert torch.equal(a, b), f"output {out} changes under a translation"
+            continue
+        dep = value.deps.get(said.shift)
+        terms = torch.zeros((), dtype=torch.int64) if dep is None or dep.terms is None else dep.terms
+        terms, moved = terms.expand(value.shape), torch.where(a.isfinite() & b.isfinite(), b - a, 0)
+        for number in terms.unique().tolist():
+            same = moved[terms == number]
+            center = torch.zeros(()) if number == ZERO_TERM else same[0]
+            assert bool(((same - center).abs() < 1e-9).all()), f"output {out} moves otherwise than its terms say"
 
 
 def _check_output(

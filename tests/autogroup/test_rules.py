@@ -15,7 +15,7 @@ from autogroup.registry import Entry, T, coverage, lookup, rule
 from tests.autogroup.rule_oracle import Abstract, check, make
 
 ENTRIES = dict(coverage())
-CLAIMLESS = {"nonlinear", "plain", "zeros", "full", "fill_number", "polar", "div_mode", "detach"}
+CLAIMLESS = {"nonlinear", "plain", "zeros", "full", "fill_number", "polar", "div_mode", "detach", "softmax"}
 """Rules that keep no dependence the oracle looks at: there is nothing about them that numbers could refute."""
 
 aten = torch.ops.aten
@@ -133,6 +133,44 @@ def test_every_rule_that_claims_something_has_samples_on_which_it_does(name: str
                 call, parameter, others = prepare(name, 0, leaf)
                 kept += len(Abstract(call, parameter, others).alive)
         assert kept, f"{name} lets every block escape on its first sample"
+
+
+_VALUES = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+BLIND: dict[str, Callable[[Tensor], Any]] = {
+    "softmax": lambda p: aten.softmax.int(_VALUES + p, 1),
+    "log_softmax": lambda p: aten.log_softmax.int(_VALUES + p, 1),
+    "_softmax": lambda p: aten._softmax.default(_VALUES + p, 1, False),
+    "var": lambda p: aten.var.dim(_VALUES + p, [1]),
+    "std": lambda p: aten.std.correction(_VALUES + p, [1]),
+    "layer_norm": lambda p: aten.layer_norm.default((_VALUES + p).mT, [3], None, None, 0.0),
+    "instance_norm": lambda p: aten.instance_norm.default(
+        (_VALUES + p).mT, None, None, None, None, True, 0.1, 0.0, False
+    ),
+    "mean subtracted": lambda p: (x := _VALUES + p) - x.mean(1, keepdim=True),
+    "attention keys": lambda p: aten.scaled_dot_product_attention.default(_VALUES, _VALUES + p.mT, _VALUES),
+}
+"""Operators that do not see what is the same along axis 1."""
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_a_term_that_is_the_same_along_the_axis_is_removed(name: str) -> None:
+    parameter = make(T((2, 1, 4)), torch.Generator().manual_seed(3))
+    if name == "attention keys":
+        parameter = make(T((2, 4, 1)), torch.Generator().manual_seed(3))
+    said = Abstract(BLIND[name], parameter, [])
+    assert said.blocks.translates
+    assert all(said.shift not in value.deps for value in said.outputs)
+    assert check(BLIND[name], parameter, []) >= 0
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_a_term_that_varies_along_the_axis_is_not_removed(name: str) -> None:
+    shape = (2, 4, 3) if name == "attention keys" else (2, 3, 4)
+    parameter = make(T(shape), torch.Generator().manual_seed(3))
+    said = Abstract(BLIND[name], parameter, [])
+    assert not said.blocks.translates or any(said.shift in value.deps for value in said.outputs)
+    assert check(BLIND[name], parameter, []) >= 0
 
 
 def test_a_second_rule_for_an_overload_is_refused() -> None:
