@@ -98,6 +98,14 @@ def test_only_render_imports_rich(path: Path) -> None:
     assert not uses_rich or relative(path).startswith("autogroup/render/"), f"{relative(path)} imports rich"
 
 
+@pytest.mark.parametrize(
+    "path", [*sources("autogroup/algebra"), *sources("autogroup/rules"), *sources("autogroup/infer")], ids=relative
+)
+def test_the_analysis_knows_no_module_classes(path: Path) -> None:
+    code = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if ">>>" not in line)
+    assert not re.search(r"\bnn\b(?!\.functional)", code), "rules read operators and shapes, never module classes"
+
+
 @pytest.mark.parametrize("path", all_sources(), ids=relative)
 def test_files_stay_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Literal
 
@@ -38,6 +39,9 @@ Norms amplify rounding where what they normalize is nearly constant, so this is 
 _POINTS = 3
 """Random points tried while some block has no gradient: a ReLU may switch off a channel at one of them."""
 
+_DEAD_CHANGE = 1e-5
+"""Relative change of the outputs from which on a parameter is not dead."""
+
 _RESCALE_PASSES = 3
 _RESCALE_SLACK = 1e3
 """Outputs carry the rounding errors of a whole forward pass; their tolerance is this much wider."""
@@ -50,7 +54,8 @@ class ParameterProof:
     name: str
     status: Status
     worst: float
-    """Largest |⟨w_b, g_b⟩| / (‖w_b‖‖g_b‖) over the blocks that have a gradient."""
+    """Largest |⟨w_b, g_b⟩| / (‖w_b‖‖g_b‖) over the blocks that have a gradient; for a dead parameter ‖w‖‖g‖
+    relative to the median parameter's."""
     blocks: int
     undecided_blocks: int
     rescale: float | None = None
@@ -59,7 +64,7 @@ class ParameterProof:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The proofs of every invariant or partial claim of a report, by parameter name."""
+    """The proofs of every invariant, partial or dead claim of a report, by parameter name."""
 
     proofs: Mapping[str, ParameterProof]
     tolerance: float
@@ -118,6 +123,8 @@ def certify(
 ) -> Certificate:
     """Test every claim of ``report`` numerically on a float64 copy of ``model``.
 
+    Invariant and partial parameters: Euler's identity on every block. Dead ones: no gradient at all.
+
     The copy lives on the CPU, with every eps near zero, casts to lower precision undone, dropout keeping
     everything, generic random parameters and inputs, and a random loss of all outputs. The model itself and the
     random generators stay as they are.
@@ -154,17 +161,26 @@ def certify(
     claims = {name: p.partition for name, p in report.parameters.items() if p.partition is not None}
     mode = str(report.capture.get("mode", "train"))
     evidence = {name: _Evidence.none(p.num_blocks) for name, p in claims.items()}
+    dead = {name: 0.0 for name, p in report.parameters.items() if p.verdict == "dead"}
     for point in range(_POINTS):
         samples = twins.euler_sample(model, positional, named, mode=mode, seed=seed + point)
         _check_fit(claims, samples)
         scale = _median_sensitivity(samples)
+        dead = {name: max(most, _sensitivity(samples[name]) / scale) for name, most in dead.items()}
         evidence = {n: e.update(_per_block(samples[n], claims[n]), scale, tolerance) for n, e in evidence.items()}
         if all(bool(e.decided.all()) for e in evidence.values()):
             break
     proofs = {name: e.proof(name, tolerance) for name, e in evidence.items()}
     if rescale and claims:
-        changes = _rescale(model, claims, positional, named, mode, seed, tolerance * _RESCALE_SLACK)
+        draws = {name: partial(_random_factor, partition) for name, partition in claims.items()}
+        changes = _rescale(model, draws, positional, named, mode, seed, tolerance * _RESCALE_SLACK)
         proofs = {name: _with_rescale(p, changes[name], tolerance * _RESCALE_SLACK) for name, p in proofs.items()}
+    doubtful = {n: partial(_random_factors, report.parameters[n].shape) for n, most in dead.items() if most >= _NOISE}
+    # A norm of a constant amplifies rounding into a gradient; the outputs tell whether there is more to it.
+    seen = _rescale(model, doubtful, positional, named, mode, seed, _DEAD_CHANGE) if doubtful else {}
+    for name, most in dead.items():
+        status: Status = "refuted" if seen.get(name, 0.0) >= _DEAD_CHANGE else "proved"
+        proofs[name] = ParameterProof(name, status, most, 1, 0, seen.get(name))
     return Certificate(proofs, tolerance, seed)
 
 
@@ -211,9 +227,14 @@ def _per_block(sample: twins.Sample, partition: Partition) -> tuple[Tensor, Tens
     return total(sample.radial), weight * grad
 
 
+def _sensitivity(sample: twins.Sample) -> float:
+    """‖w‖‖g‖: how much the loss depends on a parameter."""
+    return math.sqrt(float(sample.weight.abs().square().sum() * sample.grad.abs().square().sum()))
+
+
 def _median_sensitivity(samples: Mapping[str, twins.Sample]) -> float:
     """Median of ‖w‖‖g‖ over the parameters whose gradient is more than rounding."""
-    sizes = [math.sqrt(float(s.weight.abs().square().sum() * s.grad.abs().square().sum())) for s in samples.values()]
+    sizes = list(map(_sensitivity, samples.values()))
     largest = max((size for size in sizes if math.isfinite(size)), default=0.0)
     return median([size for size in sizes if _NOISE * largest < size < math.inf] or [1.0])
 
@@ -229,14 +250,14 @@ def _check_fit(claims: Mapping[str, Partition], samples: Mapping[str, twins.Samp
 
 def _rescale(
     model: nn.Module,
-    claims: Mapping[str, Partition],
+    draws: Mapping[str, Callable[[torch.Generator], Tensor]],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     mode: str,
     seed: int,
     tolerance: float,
 ) -> dict[str, float]:
-    """Multiply one random block per claim by a random factor and return the relative change of the outputs.
+    """Multiply parameters by the factors that ``draws`` gives and return the relative change of the outputs.
 
     All claims are rescaled at once; only if that changes the outputs is each one tried alone.
     """
@@ -255,14 +276,14 @@ def _rescale(
         return [out.detach() for out in twins.run(twin, args, kwargs, mode, seed)]
 
     before = outputs({})
-    changes = dict.fromkeys(claims, 0.0)
+    changes = dict.fromkeys(draws, 0.0)
     for _ in range(_RESCALE_PASSES):
-        factors = {name: _random_factor(partition, generator) for name, partition in claims.items()}
+        factors = {name: draw(generator) for name, draw in draws.items()}
         together = _change(before, outputs(factors))
         if together < tolerance:
             changes = {name: max(change, together) for name, change in changes.items()}
             continue
-        for name in claims:
+        for name in draws:
             changes[name] = max(changes[name], _change(before, outputs({name: factors[name]})))
     return changes
 
@@ -272,6 +293,11 @@ def _random_factor(partition: Partition, generator: torch.Generator) -> Tensor:
     block = int(torch.randint(max(1, partition.num_blocks), (1,), generator=generator))
     alpha = 4 ** float(torch.rand(1, generator=generator) * 2 - 1)
     return torch.where(partition.labels == block, alpha, 1.0).double()
+
+
+def _random_factors(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Return a factor in [1/4, 4] for every entry."""
+    return 4 ** (torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1)
 
 
 def _change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:

@@ -33,10 +33,19 @@ class Program(nn.Module):
         self.head = nn.Linear(SPACE, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.values(x)[-1])
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """The input and the result of every step."""
         values = [x]
         for step in self._steps:
             values.append(step(self, values))
-        return self.head(values[-1])
+        return values
+
+    def has_constant_fibres(self, x: Tensor) -> bool:
+        """Whether some value is constant along an axis, so that a norm of it would divide zero by its eps."""
+        with torch.no_grad():
+            return any(bool((v.std(axis) < 1e-9).any()) for v in self.values(x)[1:] for axis in (1, 2))
 
     # --- parameters and picks, drawn once when the program is made -----------------------------------------
 
