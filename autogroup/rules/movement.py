@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch._ops import OpOverload
 
 from autogroup.algebra.context import Context
@@ -284,6 +284,21 @@ def _tensors(x: Value) -> list[Tensor]:
     for dep in x.deps.values():
         found += [f.labels for f in dep.factors] + ([] if dep.terms is None else [dep.terms])
     return found
+
+
+@rule(aten.as_strided.default, samples=[(_X, [5, 4], [4, 1]), (_X, [3, 2, 2], [8, 2, 1])])
+def as_strided(ctx: Context, x: Value, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> Any:
+    """Positions by their place in memory, followed where the input fills its memory in order.
+
+    An explicit offset counts from the start of the storage, which the input need not share: it is given up.
+    """
+    source = ctx.node.args[0]
+    last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    inside = isinstance(source, fx.Node) and source.meta["val"].is_contiguous() and last < prod(x.shape)
+    if not inside or offset is not None:
+        return nonlinear(ctx, x)
+    place = torch.arange(prod(x.shape)).as_strided(size, stride)
+    return ctx.move(x, ctx.shape, lambda t: t.expand(x.shape).reshape(-1)[place])
 
 
 @rule(aten.im2col.default, samples=[(T((1, 2, 4, 4)), [2, 2], [1, 1], [0, 0], [1, 1])])
