@@ -9,6 +9,7 @@ import shutil
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -425,7 +426,7 @@ def leaves():
 
 
 @pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "helper_beside_it.py").write_text("SIZE = 5\n")
     (tmp_path / "mymodels_for_test.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
