@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from fractions import Fraction
 
 from torch import fx
@@ -79,6 +78,6 @@ def infer(capture: Capture) -> Report:
     return Report(
         parameters=parameters,
         relations=tuple(relations),
-        unknown_ops=dict(Counter(interpreter.unknown_ops).most_common()),
+        unknown_ops=dict(interpreter.unknown_ops.most_common()),
         capture={"method": capture.method, "mode": capture.mode, "notes": list(capture.notes)},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from torch import Tensor, fx
@@ -21,6 +23,9 @@ from autogroup.rules.movement import overwrite
 
 OUTPUT = "reaches the output with its scale"
 
+_NUMBERS = count(1)
+"""One number per interpreted operator, also inside decompositions: equal names would make two values equal."""
+
 
 class Interpreter:
     """Abstract evaluation of one graph.
@@ -36,9 +41,8 @@ class Interpreter:
         self.graph = graph
         self.seeds = seeds
         self.assumed_sizes = assumed_sizes
-        self.unknown_ops: dict[str, int] = {}
+        self.unknown_ops: Counter[str] = Counter()
         self.memory = Memory(self._replay, self._store)
-        self._number = 0
 
     def run(self, *, blame: fx.Node | None = None) -> list[Value]:
         """Interpret every node; return the values of the output's tensors.
@@ -113,7 +117,7 @@ class Interpreter:
     def _give_up(self, node: fx.Node, ctx: Context, values: list[Value], reason: str) -> Any:
         """Nothing can be said of what this operator does to the scale of its arguments."""
         name = str(node.target) if isinstance(node.target, OpOverload) else getattr(node.target, "__name__", "")
-        self.unknown_ops[name] = self.unknown_ops.get(name, 0) + 1
+        self.unknown_ops[name] += 1
         ctx.escape_all(values, reason, unknown=True)
         return self._plain(node)
 
@@ -131,17 +135,14 @@ class Interpreter:
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
         places = [n for n in inner.nodes if n.op == "placeholder"]
         nested = Interpreter(inner, dict(zip(places, tensors, strict=True)), assumed_sizes=self.assumed_sizes)
-        nested._number = self._number << 12
         outputs = nested.run(blame=blame)
-        for name, count in nested.unknown_ops.items():
-            self.unknown_ops[name] = self.unknown_ops.get(name, 0) + count
+        self.unknown_ops.update(nested.unknown_ops)
         return outputs[0] if isinstance(node.meta.get("val"), Tensor) else tuple(outputs)
 
     # --- helpers -----------------------------------------------------------------------------------------
 
     def _context(self, node: fx.Node, blame: fx.Node) -> Context:
-        self._number += 1
-        return Context(node, blame, node.meta.get("val"), self._number)
+        return Context(node, blame, node.meta.get("val"), next(_NUMBERS))
 
     def _plain(self, node: fx.Node) -> Any:
         """A value, or a tuple of values, that scales with nothing."""
