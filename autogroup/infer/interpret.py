@@ -19,7 +19,7 @@ from autogroup.errors import RuleError
 from autogroup.infer.lowering import decomposition
 from autogroup.infer.memory import Memory
 from autogroup.registry import lookup
-from autogroup.rules.movement import overwrite
+from autogroup.rules.assembly import overwrite
 
 OUTPUT = "reaches the output with its scale"
 

@@ -2,6 +2,7 @@
 
 from autogroup.rules import (
     arithmetic,
+    assembly,
     attention,
     contraction,
     convolution,
@@ -15,6 +16,7 @@ from autogroup.rules import (
 
 __all__ = [
     "arithmetic",
+    "assembly",
     "attention",
     "contraction",
     "convolution",
