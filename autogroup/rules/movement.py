@@ -1,7 +1,8 @@
 """Data movement: run the operator itself on the labels.
 
 Nothing is computed, only rearranged, so the label of an output position is the label of the input position
-it was copied from. This one idea covers views, permutations, slices, splits, concatenations and padding.
+it was copied from. This one idea covers views, permutations, slices, splits and copies; ``assembly`` has the operators
+that take positions from several tensors.
 """
 
 from __future__ import annotations
