@@ -21,8 +21,8 @@ from autogroup.capture.unwrap import clean_fqn
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _TORCH_MODULES = _TORCH + "nn/modules/"
 _STDLIB = sysconfig.get_paths()["stdlib"] + "/"
-_HERE = str(Path(__file__).parent)
-_OWN_FILES = tuple(f"{_HERE}/{name}.py" for name in ("provenance", "tracing", "subject", "untouched", "trees"))
+_PACKAGE = Path(__file__).parent.parent
+_OWN_CODE = (f"{_PACKAGE}/capture/", f"{_PACKAGE}/api.py", f"{_PACKAGE}/cli.py", f"{_PACKAGE}/load.py")
 _MODULE_CALL = nn.Module._call_impl.__code__  # pyright: ignore[reportPrivateUsage]
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 
@@ -118,7 +118,7 @@ def _is_internal(filename: str) -> bool:
     known = _internal.get(filename)
     if known is None:
         in_stdlib = filename.startswith(_STDLIB) and not any(marker in filename for marker in _PACKAGES)
-        known = filename.startswith((_TORCH, "<frozen")) or in_stdlib or filename in _OWN_FILES
+        known = filename.startswith((_TORCH, "<frozen", *_OWN_CODE)) or in_stdlib
         _internal[filename] = known
     return known
 

@@ -605,3 +605,10 @@ def test_the_same_model_gives_the_same_graph() -> None:
     model = Stateful()
     first, second = (operators(capture(model, (torch.zeros(2, 3, 8, 8),), {})) for _ in range(2))
     assert first == second
+
+
+def test_an_error_in_a_plain_torch_model_names_no_line_of_this_package() -> None:
+    with pytest.raises(CaptureError, match="module '0'") as raised:
+        capture(nn.Sequential(nn.Conv2d(3, 4, 3)), (torch.zeros(2, 5, 8, 8),), {})
+    where = next(line for line in str(raised.value).splitlines() if "where:" in line)
+    assert "autogroup" not in where
