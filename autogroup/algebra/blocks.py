@@ -50,13 +50,13 @@ class Blocks:
         self.first_term: fx.Node | None = None
         self.translates = False
         self.removals: list[Event] = []
-        self._count = grid.numel()
+        count = grid.numel()
         # One more entry at the end, so that root[INDEPENDENT] is INDEPENDENT without a branch.
-        self._root = torch.cat([torch.arange(self._count), torch.tensor([INDEPENDENT])])
-        self._absorbed = torch.zeros(self._count, dtype=torch.bool)
-        self._escaped = torch.zeros(self._count, dtype=torch.bool)
+        self._root = torch.cat([torch.arange(count), torch.tensor([INDEPENDENT])])
+        self._absorbed = torch.zeros(count, dtype=torch.bool)
+        self._escaped = torch.zeros(count, dtype=torch.bool)
         self._lookups: list[tuple[Tensor, Tensor]] = []
-        self.alive = self._count > 0
+        self.alive = count > 0
 
     def find(self, labels: Tensor) -> Tensor:
         """Return the representative of every label; ``INDEPENDENT`` stays."""

@@ -136,14 +136,14 @@ class Context(Elementwise):
         value = self.collapse(value, contracted, what) if value.deps else value
         order = sorted((o, d) for d, o in enumerate(axes) if o >= 0)
 
-        def lay_out(t: Tensor) -> Tensor:
+        def spread(shape: Sequence[int]) -> Shape:
             sizes = [1] * ndim
             for o, d in order:
-                sizes[o] = int(t.shape[d])
-            return t.permute([*(d for _, d in order), *contracted]).reshape(sizes)
+                sizes[o] = shape[d]
+            return tuple(sizes)
 
-        sizes = [1] * ndim
-        for o, d in order:
-            sizes[o] = value.shape[d]
+        def lay_out(t: Tensor) -> Tensor:
+            return t.permute([*(d for _, d in order), *contracted]).reshape(spread(t.shape))
+
         deps = {k: d.move(lay_out) for k, d in value.deps.items()}
-        return Value(tuple(sizes), deps, None, self.name())
+        return Value(spread(value.shape), deps, None, self.name())

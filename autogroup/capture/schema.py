@@ -1,4 +1,4 @@
-"""What an operator's schema and a tensor's storage tell: which memory is shared, and which is written.
+"""What an operator's name and schema and a tensor's storage tell: which memory is shared, and which is written.
 
 The only place that reads torch's private ``_schema`` and ``_cdata``.
 """
@@ -10,6 +10,20 @@ from typing import Any
 
 from torch import Argument, Tensor, fx
 from torch._ops import OpOverload
+
+
+def operator_name(node: fx.Node) -> str:
+    """``aten.add_.Tensor`` as ``add_``, a Python function by its own name, any other node by its kind."""
+    if node.op != "call_function":
+        return node.op
+    if isinstance(node.target, OpOverload):
+        return str(node.target).removeprefix("aten.").partition(".")[0]
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def function_name(node: fx.Node) -> str:
+    """The same without the underscore of in-place operators: ``aten.add_.Tensor`` as ``add``."""
+    return operator_name(node).rstrip("_")
 
 
 def schema_arguments(op: OpOverload) -> list[Argument]:

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 
 from autogroup.algebra.labels import regroup, run_view
+from autogroup.capture.schema import operator_name
 
 SMALL = 4096
 """Parameters with at most this many entries start with one block per entry."""
@@ -60,7 +61,7 @@ def _united(node: fx.Node, user: fx.Node, shape: tuple[int, ...], known: dict[fx
     none: Axes = frozenset()
     if not isinstance(user.target, OpOverload):
         return none
-    name = str(user.target).removeprefix("aten.").partition(".")[0]
+    name = operator_name(user)
     place = next((i for i, a in enumerate(user.args) if a is node), -1)
     ndim = len(shape)
     if name == "linear" and place == 1:
@@ -116,10 +117,7 @@ def _pulled_back(user: fx.Node, shape: tuple[int, ...], out_shape: tuple[int, ..
         sizes[axis] = size
         ruler = torch.arange(size).view(sizes)
         op, args = user.target, user.args[1:]
-        if (
-            any(isinstance(a, fx.Node) for a in args)
-            or str(user.target).removeprefix("aten.").partition(".")[0] in _RESHAPES
-        ):
+        if any(isinstance(a, fx.Node) for a in args) or operator_name(user) in _RESHAPES:
             image = regroup(ruler, shape, out_shape)
         else:
             image = run_view(lambda t, op=op, args=args: op(t, *args, **user.kwargs), ruler, shape)  # pyright: ignore

@@ -23,9 +23,8 @@ from autogroup.capture.schema import aliased, storage_of, written
 
 @dataclass(slots=True)
 class _Cell:
-    """One storage: its base node's current value, and how often it was written."""
+    """One storage: its current value, who wrote it last, and how often it was written."""
 
-    base: fx.Node
     value: Value
     writer: fx.Node
     version: int = 0
@@ -98,7 +97,7 @@ class Memory:
         source = view_source(node)
         place = self._places.get(source) if source is not None else None
         if place is None or (node.target is operator.getitem and not place.chain):
-            cell = _Cell(node, value, node)
+            cell = _Cell(value, node)
             self._places[node] = _Place(cell, (), value, 0)
         elif written(node):
             self._write(node, place, value)

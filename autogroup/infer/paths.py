@@ -8,6 +8,7 @@ from functools import cached_property
 import networkx as nx
 from torch import fx
 
+from autogroup.capture.schema import operator_name
 from autogroup.report import Step
 
 
@@ -50,7 +51,7 @@ def step(node: fx.Node, note: str = "") -> Step:
 
 def short_name(node: fx.Node) -> str:
     """``aten.batch_norm.default`` as ``batch_norm``."""
-    return "the output" if node.op == "output" else str(node.target).removeprefix("aten.").partition(".")[0]
+    return "the output" if node.op == "output" else operator_name(node)
 
 
 def place(node: fx.Node) -> str:

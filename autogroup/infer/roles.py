@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, fx
 
 from autogroup.capture import Capture
+from autogroup.capture.schema import function_name
 from autogroup.report import Role
 
 _NORMS = {
@@ -46,21 +47,13 @@ def roles(capture: Capture) -> dict[str, Role]:
     return found
 
 
-def op_name(node: fx.Node) -> str:
-    """``aten.add_.Tensor`` as ``add``."""
-    if node.op != "call_function":
-        return node.op
-    name = getattr(node.target, "__name__", str(node.target))
-    return str(node.target).removeprefix("aten.").partition(".")[0].rstrip("_") if "." in name else name.rstrip("_")
-
-
 def _readers(node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
     """(operand, operator) pairs: the operators that use a parameter, seen through movements and casts."""
     stack, seen = [node], {node}
     while stack:
         operand = stack.pop(0)
         for user in operand.users:
-            if op_name(user) in _PASSES or _adds_one(user):
+            if function_name(user) in _PASSES or _adds_one(user):
                 if user not in seen:
                     seen.add(user)
                     stack.append(user)
@@ -70,7 +63,7 @@ def _readers(node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 def _adds_one(node: fx.Node) -> bool:
     """``1 + gain``, as some RMSNorms write it."""
-    return op_name(node) == "add" and any(isinstance(a, (int, float)) for a in node.args)
+    return function_name(node) == "add" and any(isinstance(a, (int, float)) for a in node.args)
 
 
 def _role(node: fx.Node) -> Role:
@@ -83,7 +76,7 @@ def _role(node: fx.Node) -> Role:
 
 
 def _role_in(operand: fx.Node, user: fx.Node) -> Role | None:
-    name = op_name(user)
+    name = function_name(user)
     place = next((i for i, a in enumerate(user.args) if a is operand), -1)
     if name in _NORMS:
         scale, shift = _NORMS[name]
@@ -102,14 +95,14 @@ def _role_in(operand: fx.Node, user: fx.Node) -> Role | None:
     if name == "add" and others and _ndim(operand) <= _ndim(others[0]):
         if any(_is_scaled_norm(a) for a in others):
             return "norm_shift"
-        if any(op_name(_through(a)) in (*_CONVS, *_MATMULS) for a in others):
+        if any(function_name(_through(a)) in (*_CONVS, *_MATMULS) for a in others):
             return "bias"
     return None
 
 
 def _through(node: fx.Node) -> fx.Node:
     """Walk back through movements and casts."""
-    while op_name(node) in _PASSES and node.args and isinstance(node.args[0], fx.Node):
+    while function_name(node) in _PASSES and node.args and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
 
@@ -117,18 +110,18 @@ def _through(node: fx.Node) -> fx.Node:
 def _is_normalized(node: fx.Node) -> bool:
     """Whether a value is a product with, or a quotient by, a root of something: a hand-written norm."""
     node = _through(node)
-    name = op_name(node)
+    name = function_name(node)
     if name in _NORMS:
         return True
     factors = [_through(a) for a in node.args if isinstance(a, fx.Node)]
     if name == "mul":
-        return any(op_name(f) in ("rsqrt", "reciprocal") or _is_normalized_quotient(f) for f in factors)
+        return any(function_name(f) in ("rsqrt", "reciprocal") or _is_normalized_quotient(f) for f in factors)
     return name == "div" and len(factors) == 2 and _is_root(factors[1])
 
 
 def _is_normalized_quotient(node: fx.Node) -> bool:
     return (
-        op_name(node) == "div"
+        function_name(node) == "div"
         and len(node.args) == 2
         and isinstance(node.args[1], fx.Node)
         and _is_root(_through(node.args[1]))
@@ -136,7 +129,7 @@ def _is_normalized_quotient(node: fx.Node) -> bool:
 
 
 def _is_root(node: fx.Node) -> bool:
-    if op_name(node) in _ROOTS or (op_name(node) == "pow" and node.args[1] in (0.5, -0.5)):
+    if function_name(node) in _ROOTS or (function_name(node) == "pow" and node.args[1] in (0.5, -0.5)):
         return True
     return _adds_one(node) and isinstance(node.args[0], fx.Node) and _is_root(_through(node.args[0]))
 
@@ -144,7 +137,7 @@ def _is_root(node: fx.Node) -> bool:
 def _is_scaled_norm(node: fx.Node) -> bool:
     node = _through(node)
     return _is_normalized(node) or (
-        op_name(node) == "mul" and any(isinstance(a, fx.Node) and _is_normalized(a) for a in node.args)
+        function_name(node) == "mul" and any(isinstance(a, fx.Node) and _is_normalized(a) for a in node.args)
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from autogroup.algebra.context import Context
 from autogroup.algebra.domain import Dependence, Factor, Key, Value, kept, normal_form
 from autogroup.algebra.labels import INDEPENDENT, ZERO_TERM, squash
+from autogroup.capture.schema import operator_name
 from autogroup.registry import T, rule
 from autogroup.rules.pointwise import nonlinear
 
@@ -187,7 +188,7 @@ def scatter_part(ctx: Context, base: Value, part: Value, *args: Any, **kwargs: A
         "select_scatter": aten.select.int,
         "diagonal_scatter": aten.diagonal.default,
     }
-    op = view[str(ctx.node.target).removeprefix("aten.").partition(".")[0]]
+    op = view[operator_name(ctx.node)]
     return overwrite(ctx, base, part, lambda t: op(t, *args, **kwargs))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx
 
 from autogroup.algebra.domain import Value
+from autogroup.capture.schema import function_name
 
 LIMIT = 1e-3
 """The largest literal that is taken for an eps."""
@@ -43,7 +44,7 @@ def only_divides(node: fx.Node) -> bool:
 
 
 def _divides(node: fx.Node, user: fx.Node) -> bool:
-    name, first = _name(user), user.args[0]
+    name, first = function_name(user), user.args[0]
     if name in ("rsqrt", "reciprocal"):
         return True
     if name in _DIVISIONS and first is not node:
@@ -61,7 +62,7 @@ def never_negative(node: Any) -> bool:
     """Whether a value cannot be negative, as far as the operators that made it tell."""
     if not isinstance(node, fx.Node):
         return isinstance(node, (int, float)) and node >= 0
-    name = _name(node)
+    name = function_name(node)
     if name in _NEVER_NEGATIVE:
         return True
     if name == "pow":
@@ -72,8 +73,3 @@ def never_negative(node: Any) -> bool:
     if name in ("add", "maximum"):
         return all(map(never_negative, node.args[:2]))
     return name in _KEEP_SIGN and never_negative(node.args[0])
-
-
-def _name(node: fx.Node) -> str:
-    name = str(node.target)
-    return "getitem" if "getitem" in name else name.removeprefix("aten.").partition(".")[0].rstrip("_")

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from autogroup.algebra.context import Context
 from autogroup.algebra.domain import Value
+from autogroup.capture.schema import function_name
 from autogroup.registry import T, rule
 
 aten = torch.ops.aten
@@ -19,7 +20,7 @@ _X = T((2, 3, 4))
 
 def name_of(ctx: Context) -> str:
     """The operator's name without namespace and overload."""
-    return str(ctx.node.target).removeprefix("aten.").partition(".")[0].rstrip("_")
+    return function_name(ctx.node)
 
 
 # --- f(αx) = αf(x) -----------------------------------------------------------------------------------------
