@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from autogroup.report import ParameterReport as ParameterReport
     from autogroup.report import Relation as Relation
     from autogroup.report import Report as Report
+    from autogroup.report import Split as Split
     from autogroup.report import Step as Step
+    from autogroup.symmetry import Member as Member
+    from autogroup.symmetry import Symmetry as Symmetry
 
 _HOME = {
     "analyze": "api",
@@ -39,7 +42,10 @@ _HOME = {
     "ParameterReport": "report",
     "Relation": "report",
     "Report": "report",
+    "Split": "report",
     "Step": "report",
+    "Member": "symmetry",
+    "Symmetry": "symmetry",
 }
 """Public name → its module. All are imported on first use, so that ``autogroup --help`` need not import torch."""
 

@@ -14,6 +14,7 @@ from torch import nn
 from autogroup.errors import LoadError
 from autogroup.groups import param_groups
 from autogroup.partition import Partition
+from autogroup.symmetry import Symmetry
 
 Verdict = Literal["invariant", "partial", "joint", "dead", "variant", "unknown", "unused"]
 """What can be said of a parameter; see ``docs`` for the definition of each word."""
@@ -23,7 +24,7 @@ Role = Literal["norm_scale", "norm_shift", "bias", "embedding", "head", "conv", 
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 ROLES: tuple[Role, ...] = get_args(Role)
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """A logical matrix, or several of one size, inside a fused parameter: the rows that one consumer reads."""
+
+    dim: int
+    """Dim of the parameter along which the rows are counted."""
+    rows: tuple[tuple[int, int], ...]
+    """Half-open ranges along ``dim``, in order."""
+    consumer: str
+    """Operator and argument that read these rows, e.g. ``scaled_dot_product_attention.query``."""
+    module: str
+    """FQN of the module that calls the consumer."""
+    matrices: int = 1
+    """Number of equal parts that the consumer treats as separate matrices: heads, experts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A parameter and one normalization that absorbs its scale."""
 
@@ -55,7 +72,8 @@ class Relation:
 class ParameterReport:
     """All that is known of one parameter.
 
-    ``partition`` is the exact finest partition of an ``invariant`` or ``partial`` parameter, else ``None``.
+    ``partition`` is the exact finest partition of an ``invariant`` or ``partial`` parameter, and of a ``joint`` one
+    the blocks it is scaled over together with its ``partners``; else ``None``.
     """
 
     name: str
@@ -64,6 +82,8 @@ class ParameterReport:
     reason: str
     partition: Partition | None = None
     role: Role = "other"
+    other_roles: tuple[Role, ...] = ()
+    """Further roles of a parameter that is used in several ways, such as an embedding tied to the head."""
     norms: tuple[str, ...] = ()
     partners: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
@@ -71,6 +91,15 @@ class ParameterReport:
     eps: bool = False
     """Whether the claim holds only up to a literal eps added in the model's own code."""
     path: tuple[Step, ...] = ()
+    depth: int = 0
+    """Number of layers that run before this parameter is first used; see ``autogroup.infer.depth``."""
+    splits: tuple[Split, ...] = ()
+    """The logical matrices of a fused parameter; empty if it is a single one."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Every role, the leading one first."""
+        return (self.role, *self.other_roles)
 
     @property
     def channel_dims(self) -> tuple[int, ...] | None:
@@ -92,10 +121,13 @@ class ParameterReport:
         data: dict[str, Any] = {"name": self.name, "shape": list(self.shape), "verdict": self.verdict}
         data["channel_dims"] = None if self.channel_dims is None else list(self.channel_dims)
         data["channel_groups"] = self.channel_groups
-        data |= {"role": self.role, "reason": self.reason, "norms": list(self.norms)}
+        data |= {"role": self.role, "other_roles": list(self.other_roles), "depth": self.depth}
+        data |= {"reason": self.reason, "norms": list(self.norms)}
         data |= {"partners": list(self.partners), "aliases": list(self.aliases)}
         data |= {"trainable": self.trainable, "eps": self.eps}
+        data["rows"] = [list(r) for r in self.rows]
         data["partition"] = self.partition.to_dict() if self.partition else None
+        data["splits"] = [asdict(split) | {"rows": [list(r) for r in split.rows]} for split in self.splits]
         data["path"] = [asdict(step) for step in self.path]
         return data
 
@@ -109,12 +141,15 @@ class ParameterReport:
             reason=data["reason"],
             partition=Partition.from_dict(data["partition"]) if data["partition"] else None,
             role=data["role"],
+            other_roles=tuple(data["other_roles"]),
+            depth=data["depth"],
             norms=tuple(data["norms"]),
             partners=tuple(data["partners"]),
             aliases=tuple(data["aliases"]),
             trainable=data["trainable"],
             eps=data["eps"],
             path=tuple(Step(**step) for step in data["path"]),
+            splits=tuple(Split(**s | {"rows": tuple((a, b) for a, b in s["rows"])}) for s in data["splits"]),
         )
 
 
@@ -125,12 +160,14 @@ class Report:
     Args:
         parameters: FQN → what is known of it, in the order of ``model.named_parameters()``.
         relations: every (parameter, norm) pair.
+        symmetries: every rescaling of parameters that leaves the loss unchanged, as a basis: sums of them hold too.
         unknown_ops: operators without a rule that a parameter's scale ran into → how often.
         capture: how the graph was captured: ``method``, ``mode``, and any notes.
     """
 
     parameters: Mapping[str, ParameterReport]
     relations: tuple[Relation, ...] = ()
+    symmetries: tuple[Symmetry, ...] = ()
     unknown_ops: Mapping[str, int] = field(default_factory=dict[str, int])
     capture: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -158,6 +195,7 @@ class Report:
             "unknown_ops": dict(self.unknown_ops),
             "parameters": [p.to_dict() for p in self.parameters.values()],
             "relations": [asdict(r) for r in self.relations],
+            "symmetries": [s.to_dict() for s in self.symmetries],
         }
 
     @classmethod
@@ -169,6 +207,7 @@ class Report:
         return cls(
             parameters={p.name: p for p in parameters},
             relations=tuple(Relation(**r) for r in data["relations"]),
+            symmetries=tuple(Symmetry.from_dict(s) for s in data["symmetries"]),
             unknown_ops=dict(data["unknown_ops"]),
             capture=dict(data["capture"]),
         )

@@ -17,8 +17,8 @@ MAX_LINES = 400
 
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
-    __main__ cli demo load readers render api certificate infer rules registry algebra report groups partition
-    capture errors
+    __main__ cli demo load readers render api certificate infer rules registry algebra report groups symmetry
+    partition capture errors
 """.split()
 FOLDERS = {"readers", "render", "certificate", "infer", "rules", "algebra", "capture"}
 
