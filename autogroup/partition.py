@@ -131,6 +131,8 @@ class Partition:
 
         Entries that are in no block of ``other`` do not matter: dropping blocks leaves a coarser claim.
         """
+        if any(mine == 1 < theirs for mine, theirs in zip(self.labels.shape, other.labels.shape, strict=True)):
+            return False  # a block of this one runs along an axis on which the other one is not constant
         shape = torch.broadcast_shapes(self.labels.shape, other.labels.shape)
         fine, coarse = self.labels.expand(shape).reshape(-1), other.labels.expand(shape).reshape(-1)
         held = fine != OUTSIDE

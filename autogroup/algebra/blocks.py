@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
+from autogroup.algebra.classes import Classes
 from autogroup.algebra.labels import INDEPENDENT
 
 EventKind = Literal["absorbed", "escaped", "unknown"]
@@ -32,8 +33,8 @@ class Event:
     """The operator that added the term in the way, if one did."""
 
 
-class Blocks:
-    """Union-find over the blocks of one parameter.
+class Blocks(Classes):
+    """The blocks of one parameter and what became of them.
 
     Args:
         name: FQN of the parameter.
@@ -51,34 +52,12 @@ class Blocks:
         self.translates = False
         self.removals: list[Event] = []
         count = grid.numel()
-        # One more entry at the end, so that root[INDEPENDENT] is INDEPENDENT without a branch.
-        self._root = torch.cat([torch.arange(count), torch.tensor([INDEPENDENT])])
+        super().__init__(count)
         self._absorbed = torch.zeros(count, dtype=torch.bool)
         self._escaped = torch.zeros(count, dtype=torch.bool)
         self._lookups: list[tuple[Tensor, Tensor]] = []
+        self._frozen: list[tuple[Tensor, Tensor, Event]] = []
         self.alive = count > 0
-
-    def find(self, labels: Tensor) -> Tensor:
-        """Return the representative of every label; ``INDEPENDENT`` stays."""
-        return self._root[labels]
-
-    def unite(self, a: Tensor, b: Tensor) -> None:
-        """Merge block ``a[i]`` with ``b[i]`` for every i; both hold valid ids."""
-        a, b = torch.broadcast_tensors(self.find(a), self.find(b))
-        pairs = a != b
-        if not bool(pairs.any()):
-            return
-        a, b = a[pairs], b[pairs]
-        root = self._root
-        while a.numel():
-            low, high = torch.minimum(a, b), torch.maximum(a, b)
-            root.scatter_reduce_(0, high, low, "amin")
-            while not torch.equal(nearer := root[root], root):
-                root = nearer
-            a, b = root[a], root[b]
-            pairs = a != b
-            a, b = a[pairs], b[pairs]
-        self._root = root
 
     def unite_rows(self, rows: Tensor) -> None:
         """Merge, within each row of a [rest, fibre] matrix, all labels that are not ``INDEPENDENT``."""
@@ -107,9 +86,18 @@ class Blocks:
         self._mark(self._escaped, labels, Event("unknown" if unknown else "escaped", node, reason, term))
         self.alive = not bool(self._escaped.all())
 
+    def mark_eps(self, labels: Tensor) -> None:
+        """Record that what is claimed of these blocks holds up to an eps."""
+        del labels  # one mark for the whole parameter is enough
+        self.eps = True
+
     def remove(self, node: fx.Node, reason: str) -> None:
         """Record that ``node`` subtracts again what the parameter had added."""
         self.removals.append(Event("absorbed", node, reason))
+
+    def freeze(self, labels: Tensor, others: Tensor, node: fx.Node, reason: str) -> None:
+        """Record that some blocks get no gradient from ``node``, unlike others: merged with these they are lost."""
+        self._frozen.append((labels, others, Event("escaped", node, reason)))
 
     def _mark(self, marks: Tensor, labels: Tensor, event: Event) -> None:
         ids = labels[labels != INDEPENDENT]
@@ -124,11 +112,9 @@ class Blocks:
         them happens to all rows (see ``settle``). Two positions may hold the same row: that makes the
         labels finer than the truth, which can lose a claim but never invent one.
         """
-        start, size = self._root.numel() - 1, positions * table.shape[1]
-        self._root = torch.cat([self._root[:-1], torch.arange(start, start + size), self._root[-1:]])
-        grow = torch.zeros(size, dtype=torch.bool)
-        self._absorbed, self._escaped = torch.cat([self._absorbed, grow]), torch.cat([self._escaped, grow])
-        picked = torch.arange(start, start + size).view(positions, table.shape[1])
+        picked = self.grow(positions * table.shape[1]).view(positions, table.shape[1])
+        clear = torch.zeros(picked.numel(), dtype=torch.bool)
+        self._absorbed, self._escaped = torch.cat([self._absorbed, clear]), torch.cat([self._escaped, clear])
         self._lookups.append((table, picked))
         return picked
 
@@ -136,12 +122,15 @@ class Blocks:
         """Return, for the parameter's grid: block ids, and masks of absorbed and of escaped entries."""
         for table, picked in reversed(self._lookups):  # a lookup may read the result of an earlier one
             self._settle_lookup(table, picked)
+        for labels, others, event in self._frozen:
+            roots = self.find(labels)
+            self._mark(self._escaped, roots[torch.isin(roots, self.find(others))], event)
         grid = self.grid
         return self.find(grid), self._per_class(self._absorbed)[grid], self._per_class(self._escaped)[grid]
 
     def _per_class(self, marks: Tensor) -> Tensor:
         """Give every block the mark of any block of its class."""
-        root = self._root[:-1]
+        root = self.roots()
         return torch.zeros_like(marks).scatter_reduce_(0, root, marks, "amax")[root]
 
     def _settle_lookup(self, table: Tensor, picked: Tensor) -> None:
@@ -149,7 +138,7 @@ class Blocks:
         for marks in (self._absorbed, self._escaped):
             marks[table] |= self._per_class(marks)[picked].any(0)
         # A class that holds two positions, or a position and a fixed entry, holds every row.
-        classes = self._root[:-1]
+        classes = self.roots()
         position = torch.full_like(classes, -2)
         position[picked] = torch.arange(picked.shape[0])[:, None]
         low = torch.full_like(classes, picked.shape[0]).scatter_reduce_(0, classes, position, "amin")

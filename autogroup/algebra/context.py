@@ -32,6 +32,9 @@ class Context(Elementwise):
 
     __slots__ = ()
 
+    follows_lookups = True
+    """Whether rows that are looked up at unknown indices are followed one by one; else all rows are united."""
+
     # --- reductions ------------------------------------------------------------------------------------
 
     def collapse(self, value: Value, axes: Sequence[int], what: str, *, average: bool = False) -> Value:
@@ -123,7 +126,8 @@ class Context(Elementwise):
     ) -> Value:
         """A product summed over shared axes (einsum).
 
-        ``a_axes[d]`` is the output axis that axis d of ``a`` becomes, or -1 if it is summed over.
+        ``a_axes[d]`` is the output axis that axis d of ``a`` becomes, or a negative number if it is summed over:
+        the same number in both operands for the same axis.
         """
         left = self._summed(a, a_axes, len(shape), what)
         right = self._summed(b, b_axes, len(shape), what)

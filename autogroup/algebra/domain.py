@@ -110,7 +110,7 @@ def kept(deps: Mapping[Key, Dependence]) -> dict[Key, Dependence]:
 def _carries(key: Key, dep: Dependence) -> bool:
     if key.use == "shift":
         return dep.terms is not None and bool(dep.terms.any())
-    return bool(dep.factors) and bool(dep.support.any())
+    return any(bool((f.labels != INDEPENDENT).any()) for f in dep.factors)
 
 
 def normal_form(blocks: Blocks, factors: Sequence[Factor]) -> tuple[Factor, ...]:
@@ -123,6 +123,8 @@ def normal_form(blocks: Blocks, factors: Sequence[Factor]) -> tuple[Factor, ...]
     for factor in factors:
         labels = blocks.find(factor.labels)
         for i, other in enumerate(done):
+            if _apart(labels, other.labels):
+                continue
             same = (other.labels == labels) & (labels != INDEPENDENT)
             if bool(same.any()):
                 done[i] = Factor(other.degree, torch.where(same, INDEPENDENT, other.labels))
@@ -136,11 +138,20 @@ def normal_form(blocks: Blocks, factors: Sequence[Factor]) -> tuple[Factor, ...]
         last = merged[-1] if merged else None
         if last is not None and last.degree == factor.degree:
             mine, theirs = factor.labels != INDEPENDENT, last.labels != INDEPENDENT
-            if not bool((mine & theirs).any()):
+            if not bool(mine.all() | theirs.all()) and not bool((mine & theirs).any()):
                 merged[-1] = Factor(factor.degree, torch.where(theirs, last.labels, factor.labels))
                 continue
         merged.append(factor)
     return tuple(merged)
+
+
+def _apart(a: Tensor, b: Tensor) -> bool:
+    """Whether no label of ``a`` can be one of ``b``: a cheap test that spares comparing rows with columns."""
+    return min(int(a.max()), int(b.max())) < max(_lowest(a), _lowest(b)) if a.numel() and b.numel() else True
+
+
+def _lowest(labels: Tensor) -> int:
+    return int(torch.where(labels == INDEPENDENT, torch.iinfo(labels.dtype).max, labels).min())
 
 
 def aligned(dep: Dependence, ndim: int) -> Dependence:

@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -61,11 +62,21 @@ class ExactMode(TorchDispatchMode):
         args = _widen_constants(func, args)
         if packet in _TAKES_EPS and len(args) > 1 and _is_eps(args[1]):
             args = (args[0], TINY, *args[2:])
-        elif "norm" in str(packet):
+        elif "norm" in str(packet) and not _normalizes_single_elements(packet, args):
             args, named = _shrink_eps(func, args, named)
         out = func(*args, **named)
         # A mask drawn as floor(keep + rand()) or rand() > drop is all ones when rand() is just below 1.
         return out.mul_(LARGEST_EPS).add_(1 - 2 * LARGEST_EPS) if packet in _UNIFORM else out
+
+
+def _normalizes_single_elements(packet: Any, args: tuple[Any, ...]) -> bool:
+    """Whether every fibre of a centered norm is one element: the result is 0 / eps, which a tiny eps fills with noise."""
+    if packet is _aten.native_layer_norm:
+        return prod(args[1]) == 1
+    if packet is _aten.native_group_norm:
+        channels, space, groups = args[4:7]
+        return channels // groups * space == 1
+    return False
 
 
 def _keep_all(x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,10 @@ from autogroup.algebra.labels import fresh_terms
 from autogroup.capture import Capture
 from autogroup.infer.initial import initial_grid
 from autogroup.infer.interpret import Interpreter
+from autogroup.infer.joint import with_partners
 from autogroup.infer.paths import Paths
 from autogroup.infer.roles import roles
+from autogroup.infer.symmetries import symmetries
 from autogroup.infer.verdict import judge
 from autogroup.report import ParameterReport, Relation, Report
 
@@ -75,9 +77,11 @@ def infer(capture: Capture) -> Report:
         for norm in p.norms
         for step in p.path[-1:]
     ]
+    found_symmetries = symmetries(capture, parameters)
     return Report(
-        parameters=parameters,
+        parameters=with_partners(parameters, found_symmetries),
         relations=tuple(relations),
+        symmetries=found_symmetries,
         unknown_ops=dict(interpreter.unknown_ops.most_common()),
         capture={"method": capture.method, "mode": capture.mode, "notes": list(capture.notes)},
     )

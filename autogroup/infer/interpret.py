@@ -35,12 +35,21 @@ class Interpreter:
         seeds: values of placeholders; all other placeholders scale with nothing.
         assumed_sizes: some sizes are not the true ones, so a rule may fail without being wrong; its operator
             is then treated as one without a rule.
+        context: the arithmetic of abstract values that the rules are run with.
     """
 
-    def __init__(self, graph: fx.Graph, seeds: Mapping[fx.Node, Value], *, assumed_sizes: bool = False) -> None:
+    def __init__(
+        self,
+        graph: fx.Graph,
+        seeds: Mapping[fx.Node, Value],
+        *,
+        assumed_sizes: bool = False,
+        context: type[Context] = Context,
+    ) -> None:
         self.graph = graph
         self.seeds = seeds
         self.assumed_sizes = assumed_sizes
+        self.context = context
         self.unknown_ops: Counter[str] = Counter()
         self.memory = Memory(self._replay, self._store)
 
@@ -134,7 +143,12 @@ class Interpreter:
         """Interpret the operators that an operator without a rule is made of."""
         tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
         places = [n for n in inner.nodes if n.op == "placeholder"]
-        nested = Interpreter(inner, dict(zip(places, tensors, strict=True)), assumed_sizes=self.assumed_sizes)
+        nested = Interpreter(
+            inner,
+            dict(zip(places, tensors, strict=True)),
+            assumed_sizes=self.assumed_sizes,
+            context=self.context,
+        )
         outputs = nested.run(blame=blame)
         self.unknown_ops.update(nested.unknown_ops)
         return outputs[0] if isinstance(node.meta.get("val"), Tensor) else tuple(outputs)
@@ -142,7 +156,7 @@ class Interpreter:
     # --- helpers -----------------------------------------------------------------------------------------
 
     def _context(self, node: fx.Node, blame: fx.Node) -> Context:
-        return Context(node, blame, node.meta.get("val"), next(_NUMBERS))
+        return self.context(node, blame, node.meta.get("val"), next(_NUMBERS))
 
     def _plain(self, node: fx.Node) -> Any:
         """A value, or a tuple of values, that scales with nothing."""

@@ -5,8 +5,6 @@ Letters: b batch and heads; q queries; k keys; d head channels.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from autogroup.algebra.context import Context
@@ -34,13 +32,11 @@ def scaled_dot_product_attention(
 ) -> Value:
     """``softmax(q kᵀ) v``."""
     lead = len(ctx.shape) - 2
+    if enable_gqa:
+        key, value = (_repeat_heads(ctx, v, query.shape[-3]) for v in (key, value))
     _scores(ctx, query, key, lead)
     if attn_mask is not None:
         ctx.escape_all([attn_mask], "the attention mask goes through a softmax")
-    if enable_gqa and value.shape[-3] != query.shape[-3]:
-        repeat = query.shape[-3] // value.shape[-3]
-        shape = (*value.shape[:-3], query.shape[-3], *value.shape[-2:])
-        value = ctx.move(value, shape, lambda t: t if t.shape[-3] == 1 else t.repeat_interleave(repeat, -3))
     probabilities = ctx.plain((*ctx.shape[:-2], query.shape[-2], value.shape[-2]))
     return ctx.contract(
         probabilities,
@@ -52,16 +48,21 @@ def scaled_dot_product_attention(
     )
 
 
+def _repeat_heads(ctx: Context, x: Value, heads: int) -> Value:
+    """Grouped queries: each key or value head serves several query heads."""
+    repeat = heads // x.shape[-3]
+    if repeat == 1:
+        return x
+    shape = (*x.shape[:-3], heads, *x.shape[-2:])
+    return ctx.move(x, shape, lambda t: t if t.shape[-3] == 1 else t.repeat_interleave(repeat, -3))
+
+
 def _scores(ctx: Context, query: Value, key: Value, lead: int) -> None:
     """The softmax over keys tolerates no scale; it does not see what is the same for all keys, as a key bias is."""
-    reason = "the attention scores go through a softmax"
-    scales = [replace(v, deps={k: d for k, d in v.deps.items() if k.use != "shift"}) for v in (query, key)]
-    ctx.escape_all(scales, reason)
-    moved = [replace(v, deps={k: d for k, d in v.deps.items() if k.use == "shift"}) for v in (query, key)]
-    if len(query.shape) != len(key.shape) or query.shape[:lead] != key.shape[:lead]:
-        ctx.escape_all(moved, reason)
-        return
-    axes = list(range(lead))
     shape = (*ctx.shape[:-2], query.shape[-2], key.shape[-2])
-    scores = ctx.contract(moved[0], [*axes, lead, -1], moved[1], [*axes, lead + 1, -1], shape, "the scores")
-    ctx.escape_all([ctx.ignore_shifts(scores, [lead + 1], "the softmax over keys")], reason)
+    q_axes = [*range(lead - (len(query.shape) - 2), lead), lead, -1]
+    k_axes = [*range(lead - (len(key.shape) - 2), lead), lead + 1, -1]
+    scores = ctx.contract(query, q_axes, key, k_axes, shape, "the scores")
+    ctx.escape_all(
+        [ctx.ignore_shifts(scores, [lead + 1], "the softmax over keys")], "the attention scores go through a softmax"
+    )

@@ -1,6 +1,7 @@
 """Linear maps written as einsum: degrees add, contracted axes unite.
 
-Letters: n, m leading axes; i contracted; o output features. ``-1`` marks a contracted axis.
+Letters: n, m leading axes; i contracted; o output features. A negative number marks a contracted axis, the same one
+in both operands where they are summed over together.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def matmul(ctx: Context, a: Value, b: Value) -> Value:
 def addmm(ctx: Context, bias: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1) -> Value:
     """``beta * bias + alpha * a @ b``."""
     if len(a.shape) == 3 and len(ctx.shape) == 2:
-        out = ctx.contract(a, [-1, 0, -1], b, [-1, -1, 1], ctx.shape, _SUM)
+        out = ctx.contract(a, [-1, 0, -2], b, [-1, -2, 1], ctx.shape, _SUM)
     else:
         out = matmul(ctx, a, b)
     if alpha != 1:
@@ -79,12 +80,13 @@ def einsum(ctx: Context, equation: str, operands: Sequence[Value], *, path: Sequ
         sizes = dict(zip(letters, left.shape, strict=True))
         for c, n in zip(terms[k], operands[k].shape, strict=True):
             sizes[c] = max(n, sizes.get(c, 1))
-        place = {c: d for d, c in enumerate(kept)}
+        gone = [c for c in dict.fromkeys(letters + terms[k]) if c not in later]
+        place = {c: d for d, c in enumerate(kept)} | {c: -1 - n for n, c in enumerate(gone)}
         left = ctx.contract(
             left,
-            [place.get(c, -1) for c in letters],
+            [place[c] for c in letters],
             operands[k],
-            [place.get(c, -1) for c in terms[k]],
+            [place[c] for c in terms[k]],
             tuple(sizes[c] for c in kept),
             _SUM,
         )

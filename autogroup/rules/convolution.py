@@ -55,7 +55,7 @@ def _convolve(
     x = _over_space(ctx, ctx.reshape(x, split), window, first=3)
     full = (shape[0], groups, shape[1] // groups, *shape[2:])
     x_axes = [0, 1, -1, *range(3, 3 + space)]
-    w_axes = [1, 2, -1, *[-1] * space]
+    w_axes = [1, 2, -1, *range(-2, -2 - space, -1)]
     out = ctx.reshape(ctx.contract(x, x_axes, _flat_kernel(ctx, w), w_axes, full, _SUM), shape)
     if bias is not None:
         out = ctx.join(out, ctx.reshape(bias, (bias.shape[0], *[1] * space)))

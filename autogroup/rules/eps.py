@@ -33,8 +33,9 @@ def is_eps(node: fx.Node, literal: Any) -> bool:
 
 def mark_eps(value: Value) -> Value:
     """Remember that what is claimed of these parameters holds up to an eps."""
-    for key in value.deps:
-        key.blocks.eps = True
+    for key, dep in value.deps.items():
+        for factor in dep.factors:
+            key.blocks.mark_eps(factor.labels)
     return value
 
 
