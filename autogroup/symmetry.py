@@ -108,7 +108,7 @@ class Symmetry:
 
     def __str__(self) -> str:
         """Print the members with their powers, and the number of copies."""
-        parts = ", ".join(f"{m.parameter} × {_alpha(m.power)}" for m in self.members)
+        parts = ", ".join(f"{m.parameter} × {power_text(m.power)}" for m in self.members)
         return f"{self.kind}: {parts}" + (f"  ({self.count} of them)" if self.count > 1 else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +123,8 @@ class Symmetry:
         return cls(data["kind"], members, data["count"], data["eps"])
 
 
-def _alpha(power: Fraction) -> str:
+def power_text(power: Fraction) -> str:
+    """Spell a power of α."""
     return "α" if power == 1 else f"α^{power}"
 
 

@@ -56,7 +56,6 @@ class Blocks(Classes):
         self._absorbed = torch.zeros(count, dtype=torch.bool)
         self._escaped = torch.zeros(count, dtype=torch.bool)
         self._lookups: list[tuple[Tensor, Tensor]] = []
-        self._frozen: list[tuple[Tensor, Tensor, Event]] = []
         self.alive = count > 0
 
     def unite_rows(self, rows: Tensor) -> None:
@@ -95,10 +94,6 @@ class Blocks(Classes):
         """Record that ``node`` subtracts again what the parameter had added."""
         self.removals.append(Event("absorbed", node, reason))
 
-    def freeze(self, labels: Tensor, others: Tensor, node: fx.Node, reason: str) -> None:
-        """Record that some blocks get no gradient from ``node``, unlike others: merged with these they are lost."""
-        self._frozen.append((labels, others, Event("escaped", node, reason)))
-
     def _mark(self, marks: Tensor, labels: Tensor, event: Event) -> None:
         ids = labels[labels != INDEPENDENT]
         if ids.numel():
@@ -122,9 +117,6 @@ class Blocks(Classes):
         """Return, for the parameter's grid: block ids, and masks of absorbed and of escaped entries."""
         for table, picked in reversed(self._lookups):  # a lookup may read the result of an earlier one
             self._settle_lookup(table, picked)
-        for labels, others, event in self._frozen:
-            roots = self.find(labels)
-            self._mark(self._escaped, roots[torch.isin(roots, self.find(others))], event)
         grid = self.grid
         return self.find(grid), self._per_class(self._absorbed)[grid], self._per_class(self._escaped)[grid]
 

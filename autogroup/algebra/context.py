@@ -32,8 +32,8 @@ class Context(Elementwise):
 
     __slots__ = ()
 
-    follows_lookups = True
-    """Whether rows that are looked up at unknown indices are followed one by one; else all rows are united."""
+    joint = False
+    """Whether all parameters are scaled at once, by one factor per row and column; see ``JointContext``."""
 
     # --- reductions ------------------------------------------------------------------------------------
 

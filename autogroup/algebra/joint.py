@@ -27,7 +27,7 @@ class JointContext(Context):
 
     __slots__ = ()
 
-    follows_lookups = False
+    joint = True
 
     # --- what must not scale -----------------------------------------------------------------------------
 
@@ -45,12 +45,6 @@ class JointContext(Context):
         """A symmetry of the loss is one of its gradient only if nothing that is cut off scales."""
         self.escape_all([value], "is cut off from the gradient")
         return Value(value.shape, {}, value.zero, value.name)
-
-    def freeze_row(self, value: Value, row: int, reason: str) -> None:
-        """What gets no gradient does not take part in a symmetry of the gradient."""
-        shape = (1, *value.shape[1:])
-        part = self.move(value, shape, lambda t: t if t.shape[0] == 1 else t.narrow(0, row, 1))
-        self.escape_all([part], reason)
 
     # --- sums and products ---------------------------------------------------------------------------------
 
@@ -71,9 +65,17 @@ class JointContext(Context):
         masks = [z for z in zeros if z is not None]
         both = None if not masks else ~masks[0] if len(masks) == 1 else ~(masks[0] | masks[1])
         _system(key).require_zero((*left, *(Factor(-f.degree, f.labels) for f in right)), both)
-        if zeros[0] is not None and zeros[0].any():
-            left = (*_only(left, ~zeros[0]), *_only(right, zeros[0]))
+        if zeros[0] is not None:
+            # Where both count they are equal now, so that the form of a value without zeros does for all positions.
+            left = right if zeros[1] is None else (*_only(left, ~zeros[0]), *_only(right, zeros[0]))
         return replace(joined, deps=kept({key: Dependence(normal_form(key.blocks, left))}))
+
+    def product(self, a: Value, b: Value, *, divide: bool = False) -> Value:
+        """``a * b`` (or ``a / b``): the forms are added, and may be anything where the product is zero."""
+        zeros = [v.zero for v in ((a,) if divide else (a, b)) if v.zero is not None]
+        out = super().product(replace(a, zero=None), replace(b, zero=None), divide=divide)
+        masks = [align(z, len(out.shape)) for z in zeros]
+        return replace(out, zero=None if not masks else masks[0] if len(masks) == 1 else masks[0] | masks[1])
 
     def _product_both(self, key: Key, left: Dependence, right: Dependence) -> Dependence | None:
         factors = normal_form(key.blocks, (*left.factors, *right.factors))

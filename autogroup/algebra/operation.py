@@ -99,14 +99,6 @@ class Operation:
             deps[cut] = dep
         return Value(value.shape, kept(deps), value.zero, value.name)
 
-    def freeze_row(self, value: Value, row: int, reason: str) -> None:
-        """One row of axis 0 gets no gradient: it must not be scaled together with the others."""
-        for key, dep in value.deps.items():
-            for factor in dep.factors:
-                labels = factor.labels.expand(value.shape[0], *factor.labels.shape[1:])
-                others = torch.arange(value.shape[0]) != row
-                key.blocks.freeze(labels[row], labels[others], self.blame, reason)
-
     # --- what is lost ------------------------------------------------------------------------------------
 
     def _escape_dep(self, key: Key, dep: Dependence, reason: str, *, by_term: bool = False) -> None:

@@ -21,6 +21,10 @@ from autogroup.algebra.domain import Factor, normal_form
 from autogroup.algebra.labels import INDEPENDENT, broadcast
 
 
+MAX_ROWS = 1 << 24
+"""Instead of more equations than this for one operator, its variables are set to zero, which loses symmetries."""
+
+
 class Equations(NamedTuple):
     """Rows ``Σ_k coefficients[k] · x[variables[n, k]] = 0``; ``INDEPENDENT`` stands for no variable."""
 
@@ -62,7 +66,7 @@ class System(Blocks):
 
     def require_zero(self, factors: Iterable[Factor], where: Tensor | None = None) -> None:
         """Demand that a form is zero, at every position or where the mask says so."""
-        *parts, last = self._parts(normal_form(self, tuple(factors)), where) or [()]
+        *parts, last = _parts(normal_form(self, tuple(factors))) or [()]
         # Parts that vary along different axes can only add up to zero if each is constant.
         for part in parts:
             last = (*last, *self._constant(part))
@@ -81,7 +85,7 @@ class System(Blocks):
             summed: the axes are summed over with a parameter, whose gauge may be spent.
         """
         kept: list[Factor] = []
-        for part in self._parts(normal_form(self, tuple(factors)), where):
+        for part in _parts(normal_form(self, tuple(factors))):
             mask = _projected(where, part)
             shape = broadcast(*(tuple(f.labels.shape) for f in part), *([] if mask is None else [tuple(mask.shape)]))
             if all(shape[d] == 1 for d in axes):
@@ -100,7 +104,7 @@ class System(Blocks):
     def fold(self, factors: Sequence[Factor]) -> tuple[Factor, ...]:
         """Give a form of many factors a name of its own: one new variable per position of each part."""
         single = [f for f in factors if f.labels.numel() == 1]
-        parts = self._parts([f for f in factors if f.labels.numel() > 1], None)
+        parts = _parts([f for f in factors if f.labels.numel() > 1])
         return tuple(self._named(part) for part in (single, *parts) if part)
 
     def _named(self, part: Sequence[Factor]) -> Factor:
@@ -132,20 +136,12 @@ class System(Blocks):
                 return True
         return False
 
-    def _parts(self, factors: Sequence[Factor], where: Tensor | None) -> list[tuple[Factor, ...]]:
-        """Cut a form into parts that share no axis along which they vary."""
-        parts: list[tuple[set[int], list[Factor]]] = []
-        for factor in factors:
-            axes = {d for d, n in enumerate(factor.labels.shape) if n > 1}
-            if where is not None:
-                axes |= {d for d, n in enumerate(where.shape) if n > 1}
-            joined = [p for p in parts if p[0] & axes]
-            parts = [p for p in parts if not p[0] & axes]
-            parts.append((axes.union(*(p[0] for p in joined)), [f for p in joined for f in p[1]] + [factor]))
-        return [tuple(p[1]) for p in parts]
-
     def _add(self, factors: Sequence[Factor], where: Tensor | None) -> None:
         """Add the equations that a form is zero, one per position."""
+        if prod(broadcast(*(tuple(f.labels.shape) for f in factors))) > MAX_ROWS:
+            for f in factors:
+                self.unite(f.labels, torch.tensor(INDEPENDENT))
+            return
         rows = torch.broadcast_tensors(*(self.find(f.labels) for f in factors))
         mask = None if where is None else where.expand(rows[0].shape).reshape(-1)
         variables = torch.stack([r.reshape(-1) if mask is None else r.reshape(-1)[mask] for r in rows], dim=1)
@@ -160,6 +156,17 @@ class System(Blocks):
     def pending(self) -> Iterator[Equations]:
         """Return the equations that uniting labels did not solve."""
         yield from self.equations
+
+
+def _parts(factors: Sequence[Factor]) -> list[tuple[Factor, ...]]:
+    """Cut a form into parts that share no axis along which they vary."""
+    parts: list[tuple[set[int], list[Factor]]] = []
+    for factor in factors:
+        axes = {d for d, n in enumerate(factor.labels.shape) if n > 1}
+        joined = [p for p in parts if p[0] & axes]
+        parts = [p for p in parts if not p[0] & axes]
+        parts.append((axes.union(*(p[0] for p in joined)), [f for p in joined for f in p[1]] + [factor]))
+    return [tuple(p[1]) for p in parts]
 
 
 def _projected(where: Tensor | None, part: Sequence[Factor]) -> Tensor | None:

@@ -55,6 +55,7 @@ class Provenance:
         def create_and_locate(*args: object, **kwargs: object) -> fx.Node:
             node = create_node(*args, **kwargs)  # pyright: ignore[reportArgumentType]
             node.meta["module"], node.meta["source"] = self.here(inspect.currentframe(), boundary)
+            node.meta["grad"] = torch.is_grad_enabled()
             return node
 
         tracer.create_node = create_and_locate

@@ -64,6 +64,9 @@ class ExactMode(TorchDispatchMode):
             args = (args[0], TINY, *args[2:])
         elif "norm" in str(packet) and not _normalizes_single_elements(packet, args):
             args, named = _shrink_eps(func, args, named)
+        elif packet is _aten.embedding_dense_backward:
+            # The gradient of a padding row is dropped on purpose; that of the loss is not.
+            args = (*args[:3], -1, *args[4:])
         out = func(*args, **named)
         # A mask drawn as floor(keep + rand()) or rand() > drop is all ones when rand() is just below 1.
         return out.mul_(LARGEST_EPS).add_(1 - 2 * LARGEST_EPS) if packet in _UNIFORM else out

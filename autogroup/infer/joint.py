@@ -108,7 +108,7 @@ def with_partners(
                 verdict="joint",
                 partners=partners,
                 partition=member.partition,
-                reason=f"only together with {_listed(partners)}; alone it {found[name].reason}",
+                reason=f"only together with {_listed(partners)}; alone: {found[name].reason}",
                 eps=symmetry.eps,
             )
     return found

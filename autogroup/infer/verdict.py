@@ -33,7 +33,6 @@ def judge(blocks: Blocks, node: fx.Node, paths: Paths) -> Judgement:
         node: its placeholder.
         paths: to show the way to the deciding operator.
     """
-    ids, was_absorbed, has_escaped = blocks.settle()
     absorbed = [e for e in blocks.events if e.kind == "absorbed"]
     lost = [e for e in blocks.events if e.kind != "absorbed"]
     if blocks.translates and blocks.removals:
@@ -42,6 +41,7 @@ def judge(blocks: Blocks, node: fx.Node, paths: Paths) -> Judgement:
     if not blocks.events:
         reason = "the forward never reads it" if not node.users else "the loss does not depend on it"
         return Judgement("unused", reason)
+    ids, was_absorbed, has_escaped = blocks.settle()
     good = was_absorbed & ~has_escaped
     if not bool(good.any()):
         return _lost(lost, node, paths)

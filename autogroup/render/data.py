@@ -35,7 +35,12 @@ def filtered(report: Report, only: Iterable[str] | None) -> Report:
     if only is None:
         return report
     kept = {p.name: p for p in report.only(only)}
-    return replace(report, parameters=kept, relations=tuple(r for r in report.relations if r.parameter in kept))
+    return replace(
+        report,
+        parameters=kept,
+        relations=tuple(r for r in report.relations if r.parameter in kept),
+        symmetries=tuple(s for s in report.symmetries if not kept.keys().isdisjoint(s.parameters)),
+    )
 
 
 def to_json(report: Report, *, certificate: dict[str, Any] | None = None) -> str:
@@ -80,7 +85,7 @@ def _row(parameter: ParameterReport) -> dict[str, Any]:
         "channel_dims": "" if dims is None else f"({';'.join(map(str, dims))})",
         "channel_groups": "" if groups is None else groups,
         "rows": ";".join(f"{start}:{stop}" for start, stop in parameter.rows),
-        "role": parameter.role,
+        "role": ";".join(parameter.roles),
         "norms": ";".join(parameter.norms),
         "partners": ";".join(parameter.partners),
         "aliases": ";".join(parameter.aliases),

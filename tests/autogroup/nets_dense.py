@@ -34,6 +34,12 @@ def rms(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
 
 
+def unrecorded_norm(weight: Tensor) -> Tensor:
+    """A norm that autograd does not see: the loss is invariant, its gradient is not tangent."""
+    with torch.no_grad():
+        return weight.norm(dim=1, keepdim=True)
+
+
 def after(norm, width: int = 4, bias: bool = False) -> Net:
     """A linear layer, then ``norm``."""
     return Net(lambda m, x: norm(m.fc(x)), fc=linear(3, width, bias))
@@ -457,6 +463,18 @@ CASES = [
         ),
         (ROWS,),
         {"fc.weight": per(0), "shift": DEAD, "spare": UNUSED},
+    ),
+    Case(
+        "norm_under_no_grad",
+        lambda: Net(lambda m, x: F.linear(x, m.weight / unrecorded_norm(m.weight)), weight=parameter(4, 3)),
+        (ROWS,),
+        {"weight": NOT},
+    ),
+    Case(
+        "detached_norm",
+        lambda: Net(lambda m, x: F.linear(x, m.weight / m.weight.norm().detach()), weight=parameter(4, 3)),
+        (ROWS,),
+        {"weight": NOT},
     ),
     Case(
         "two_outputs_one_raw",
