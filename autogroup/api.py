@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +73,9 @@ def auto_param_groups(
     *,
     weight_decay: float | None = None,
     decay_invariant: bool = True,
+    layer_decay: float | None = None,
+    lr: float | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Analyze a model and return parameter groups for an optimizer.
 
@@ -79,22 +83,35 @@ def auto_param_groups(
         model: the module to train, see ``analyze``.
         args: positional example inputs, see ``analyze``.
         kwargs: keyword example inputs, see ``analyze``.
-        weight_decay: ``None``, or the decay of weights and kernels, see ``Report.param_groups``.
+        weight_decay: ``None``, or the decay >= 0 of matrices, kernels and lookup tables; all else gets 0.
         decay_invariant: whether scale-invariant weights are decayed too.
+        layer_decay: ``None``, or the factor in (0, 1] by which the learning rate shrinks from each layer to the one
+            before it. Give ``lr`` with it, unless the training loop reads ``lr_scale``.
+        lr: ``None``, or the learning rate >= 0 of the last layer.
+        overrides: pattern of FQNs → settings of those parameters, e.g. ``{"head.*": {"lr": 1e-2}}``.
 
     Returns:
         A list of dicts that any ``torch.optim.Optimizer`` accepts, with the keys ``params``,
-        ``param_names``, ``channel_dims`` and ``channel_groups``.
+        ``param_names``, ``channel_dims`` and ``channel_groups``, and those the policies set;
+        ``autogroup.groups.param_groups`` describes them in full.
 
     Raises:
         InputError: inputs are of the wrong kind, or none could be guessed.
         CaptureError: the forward cannot be traced.
-        GroupError: the model has nothing to train.
+        GroupError: the model has nothing to train, a number is out of bounds, or an override is wrong.
 
     Example:
         >>> import torch
-        >>> groups = auto_param_groups(nn.Linear(4, 2), torch.zeros(3, 4))
-        >>> optimizer = torch.optim.SGD(groups, lr=0.1)
+        >>> groups = auto_param_groups(nn.Linear(4, 2), torch.zeros(3, 4), weight_decay=0.1)
+        >>> optimizer = torch.optim.AdamW(groups, lr=1e-3)
+        >>> [(group["param_names"], group["weight_decay"]) for group in optimizer.param_groups]
+        [(['weight'], 0.1), (['bias'], 0.0)]
     """
-    report = analyze(model, args, kwargs)
-    return report.param_groups(model, weight_decay=weight_decay, decay_invariant=decay_invariant)
+    return analyze(model, args, kwargs).param_groups(
+        model,
+        weight_decay=weight_decay,
+        decay_invariant=decay_invariant,
+        layer_decay=layer_decay,
+        lr=lr,
+        overrides=overrides,
+    )

@@ -1,7 +1,7 @@
 """The ``autogroup`` command: argument parsing and exit codes. All that needs torch is imported when a command runs.
 
-Exit codes: 0 fine; 1 a claim was refuted; 2 bad usage or unreadable input; 3 refused because reading the file would
-run code; 130 interrupted; 141 the reader of the output went away.
+Exit codes: 0 fine; 1 a claim was refuted, or lint found something; 2 bad usage or unreadable input; 3 refused because
+reading the file would run code; 130 interrupted; 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
-from autogroup.errors import AutogroupError, InputError, LoadError, UntrustedError
+from autogroup.commands import OK
+from autogroup.errors import AutogroupError, InputError, UntrustedError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from autogroup.load import Loaded
-    from autogroup.report import Report
-
-OK, FINDINGS, UNREADABLE, REFUSED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+UNREADABLE, REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
 
 VERDICTS = ("invariant", "partial", "joint", "dead", "variant", "unknown", "unused")
 """Spelled out here so that ``--help`` needs no torch; a test holds it against ``report.VERDICTS``."""
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64")
+RULES = {
+    "timm": "weight decay as timm chooses it",
+    "hf": "weight decay as the Trainer of transformers chooses it",
+    "names": "invariant is what has conv or downsample.0 in its name",
+}
+"""What ``lint --against`` knows."""
+
 _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\w+))?")
 
 _SOURCE = (
@@ -36,8 +39,9 @@ _SOURCE = (
     "torch.export, or a .pt/.pth file with a whole module (needs --trust)"
 )
 _EPILOG = (
-    "exit codes: 0 fine; 1 --verify refuted a claim; 2 bad usage or unreadable input; 3 refused because reading the "
-    "file would run code stored in it. Set AUTOGROUP_TRACEBACK=1 to see where an error came from."
+    "exit codes: 0 fine; 1 --verify refuted a claim, or lint found something; 2 bad usage or unreadable input; "
+    "3 refused because reading the file would run code stored in it. Set AUTOGROUP_TRACEBACK=1 to see where an error "
+    "came from."
 )
 
 
@@ -58,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
         arguments = _parser().parse_args(argv)
-        if not hasattr(arguments, "run"):
+        if arguments.command is None:
             _parser().print_help(sys.stderr)
             return UNREADABLE
         _survive_narrow_encodings()
-        code: int = arguments.run(arguments)
+        code: int = import_module(f"autogroup.commands.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse after --help, --version or a usage error
         return stop.code if isinstance(stop.code, int) else UNREADABLE
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
 
     inspect = commands.add_parser("inspect", help="print the verdict of every parameter", epilog=_EPILOG)
     _add_source(inspect)
@@ -116,15 +120,24 @@ def _parser() -> argparse.ArgumentParser:
         "--only", action="append", choices=VERDICTS, metavar="VERDICT", help=f"show only: {', '.join(VERDICTS)}"
     )
     inspect.add_argument("--verify", action="store_true", help="also test every claim numerically on a float64 copy")
-    inspect.set_defaults(run=_inspect)
 
     explain = commands.add_parser("explain", help="show what led to the verdict of one parameter", epilog=_EPILOG)
     _add_source(explain)
     explain.add_argument("parameter", metavar="PARAMETER", help="full name, e.g. layer1.0.conv1.weight")
-    explain.set_defaults(run=_explain)
 
-    demo = commands.add_parser("demo", help="save a small model, inspect the file, train it a few steps")
-    demo.set_defaults(run=_demo)
+    lint = commands.add_parser(
+        "lint",
+        help="list parameters that do nothing, disagreements with a known rule, or what a change regrouped",
+        description="Without --against and --lock: lists parameters that do nothing and operators without a rule.",
+        epilog=_EPILOG,
+    )
+    _add_source(lint)
+    lint.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    lint.add_argument("--against", choices=tuple(RULES), help="; ".join(f"{k}: {v}" for k, v in RULES.items()))
+    lint.add_argument("--lock", metavar="FILE", help="compare with the plan in FILE; written if there is none yet")
+    lint.add_argument("--update-lock", action="store_true", help="replace the plan in the --lock file")
+
+    commands.add_parser("demo", help="save a small model, inspect the file, train it a few steps")
     return parser
 
 
@@ -160,100 +173,6 @@ def parse_input(text: str) -> tuple[tuple[int, ...], str]:
     if dtype not in DTYPES:
         raise argparse.ArgumentTypeError(f"{text!r} has the unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
     return tuple(int(size) for size in match[1].split("x")), dtype
-
-
-def _inspect(arguments: argparse.Namespace) -> int:
-    from autogroup import render
-
-    loaded, report = _analyze(arguments)
-    certificate = _verify(loaded, report, arguments) if arguments.verify else None
-    shown = render.filtered(report, arguments.only)
-    if arguments.format == "json":
-        print(render.to_json(shown, certificate=certificate.to_dict() if certificate else None))
-    elif arguments.format == "csv":
-        print(render.to_csv(shown))
-    else:
-        print(loaded.label)
-        draw = render.print_tree if arguments.format == "tree" else render.print_table
-        draw(report, only=arguments.only)
-    if certificate and arguments.format != "json":
-        print(f"verified: {certificate}", file=sys.stderr if arguments.format == "csv" else sys.stdout)
-    return OK if certificate is None or certificate.ok else FINDINGS
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    from autogroup import render
-
-    _, report = _analyze(arguments)
-    render.print_explanation(report, arguments.parameter)
-    return OK
-
-
-def _demo(_: argparse.Namespace) -> int:
-    from autogroup.demo import run_demo
-
-    run_demo()
-    return OK
-
-
-def _analyze(arguments: argparse.Namespace) -> tuple[Loaded, Report]:
-    """Load the SOURCE and analyze it as the options say."""
-    from autogroup.api import analyze
-    from autogroup.load import analyze_capture, load
-
-    loaded = load(arguments.source, trust=arguments.trust)
-    if loaded.capture is not None:
-        if arguments.inputs:
-            raise InputError(f"{loaded.label}: the input sizes of an exported program are fixed; drop --input")
-        if arguments.mode not in (None, loaded.capture.mode):
-            raise InputError(
-                f"{loaded.label}: was exported in mode {loaded.capture.mode}, which --mode cannot change: export the "
-                "model again in the other mode"
-            )
-        return loaded, analyze_capture(loaded.capture)
-    assert loaded.model is not None
-    args, kwargs = _example_inputs(loaded, arguments)
-    return loaded, analyze(loaded.model, args, kwargs, mode=arguments.mode or "train")
-
-
-def _verify(loaded: Loaded, report: Report, arguments: argparse.Namespace) -> Any:
-    from autogroup.capture.inputs import guess_inputs, without_cache
-    from autogroup.certificate import certify
-
-    if loaded.model is None:
-        raise LoadError(
-            f"{loaded.label}: --verify runs the model, and an exported program is read without its weights; name the "
-            "code instead, as in file.py:callable"
-        )
-    args, kwargs = _example_inputs(loaded, arguments)
-    if args is None and kwargs is None:
-        args, kwargs, _ = guess_inputs(loaded.model)
-    kwargs, _ = without_cache(loaded.model, args or (), kwargs or {})
-    return certify(loaded.model, report, args, kwargs)
-
-
-def _example_inputs(
-    loaded: Loaded, arguments: argparse.Namespace
-) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:
-    """Return the inputs of the command line, else those that came with the model, else ``None`` to guess them."""
-    if not arguments.inputs:
-        return loaded.args, loaded.kwargs
-    parameter = next(iter(loaded.model.parameters()), None) if loaded.model else None
-    device = "cpu" if parameter is None or parameter.is_meta else str(parameter.device)
-    return tuple(_example(shape, dtype, device) for shape, dtype in arguments.inputs), None
-
-
-def _example(shape: tuple[int, ...], dtype: str, device: str) -> Tensor:
-    """Make an input: random numbers, or zeros and ones where the dtype counts, which index any table."""
-    import torch
-
-    kind: torch.dtype = getattr(torch, dtype)
-    if kind.is_floating_point or kind.is_complex:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, kind)
-    size = 1
-    for n in shape:
-        size *= n
-    return torch.arange(size).remainder(2).view(shape).to(device, kind)
 
 
 def _report_error(error: Exception) -> None:

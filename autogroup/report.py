@@ -160,16 +160,16 @@ class Report:
     Args:
         parameters: FQN → what is known of it, in the order of ``model.named_parameters()``.
         relations: every (parameter, norm) pair.
-        symmetries: every rescaling of parameters that leaves the loss unchanged, as a basis: sums of them hold too.
         unknown_ops: operators without a rule that a parameter's scale ran into → how often.
         capture: how the graph was captured: ``method``, ``mode``, and any notes.
+        symmetries: every rescaling of parameters that leaves the loss unchanged: sums of those listed hold too.
     """
 
     parameters: Mapping[str, ParameterReport]
     relations: tuple[Relation, ...] = ()
-    symmetries: tuple[Symmetry, ...] = ()
     unknown_ops: Mapping[str, int] = field(default_factory=dict[str, int])
     capture: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    symmetries: tuple[Symmetry, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return verdict → number of parameters, in the order of ``VERDICTS``, without zeros."""
@@ -181,11 +181,30 @@ class Report:
         wanted = set(verdicts)
         return tuple(p for p in self.parameters.values() if p.verdict in wanted)
 
+    def symmetries_of(self, name: str) -> tuple[Symmetry, ...]:
+        """Return the symmetries that move a parameter."""
+        return tuple(s for s in self.symmetries if name in s.parameters)
+
     def param_groups(
-        self, model: nn.Module, *, weight_decay: float | None = None, decay_invariant: bool = True
+        self,
+        model: nn.Module,
+        *,
+        weight_decay: float | None = None,
+        decay_invariant: bool = True,
+        layer_decay: float | None = None,
+        lr: float | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> list[dict[str, Any]]:
         """Sort the trainable parameters of ``model`` into groups; see ``autogroup.groups.param_groups``."""
-        return param_groups(self, model, weight_decay=weight_decay, decay_invariant=decay_invariant)
+        return param_groups(
+            self,
+            model,
+            weight_decay=weight_decay,
+            decay_invariant=decay_invariant,
+            layer_decay=layer_decay,
+            lr=lr,
+            overrides=overrides,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data that ``from_dict`` reads back without loss."""

@@ -17,10 +17,10 @@ MAX_LINES = 400
 
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
-    __main__ cli demo load readers render api certificate infer rules registry algebra report groups symmetry
-    partition capture errors
+    __main__ cli commands demo load readers render lint lock api recipes certificate infer rules registry algebra report
+    groups symmetry partition capture errors
 """.split()
-FOLDERS = {"readers", "render", "certificate", "infer", "rules", "algebra", "capture"}
+FOLDERS = {"commands", "readers", "render", "lint", "certificate", "infer", "rules", "algebra", "capture"}
 
 # The demo shows the two packages together; it is the one file that may know both.
 MAY_IMPORT_OPTIMIZERS = {"autogroup/demo.py"}

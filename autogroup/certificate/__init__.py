@@ -121,6 +121,7 @@ def certify(
         GroupError: if the report is of another model.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4))
         >>> from autogroup import ParameterReport, Partition
         >>> claim = ParameterReport("0.weight", (4, 3), "invariant", "", Partition.from_dims((4, 3), (0,)))

@@ -10,6 +10,7 @@ from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.domain import Dependence, Factor, Key, Value
 from autogroup.algebra.labels import fresh_terms
 from autogroup.capture import Capture
+from autogroup.infer.depth import depth
 from autogroup.infer.initial import initial_grid
 from autogroup.infer.interpret import Interpreter
 from autogroup.infer.joint import with_partners
@@ -54,7 +55,7 @@ def infer(capture: Capture) -> Report:
     interpreter = Interpreter(capture.graph, seeds, assumed_sizes=capture.method == "symbolic")
     interpreter.escape_outputs(interpreter.run())
     paths = Paths(capture.graph, interpreter.memory.hidden_edges)
-    found_roles = roles(capture)
+    found_roles, depths = roles(capture), depth(capture)
     parameters: dict[str, ParameterReport] = {}
     for name, node in capture.parameters.items():
         judgement = judge(blocks[name], node, paths)
@@ -64,7 +65,9 @@ def infer(capture: Capture) -> Report:
             verdict=judgement.verdict,
             reason=judgement.reason,
             partition=judgement.partition,
-            role=found_roles[name],
+            role=found_roles[name][0],
+            other_roles=found_roles[name][1:],
+            depth=depths[name],
             norms=judgement.norms,
             aliases=capture.aliases.get(name, ()),
             trainable=name in capture.trainable,

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from autogroup import cli, load, report
+from autogroup.commands import source
 from autogroup.report import Report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,10 @@ def net():
 
 def with_inputs():
     return net(), (torch.zeros(2, 3, 8, 8),)
+
+def dead_bias():
+    norm = nn.BatchNorm2d(8)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Conv2d(8, 4, 1)), (torch.zeros(2, 3, 8, 8),)
 
 def tokens():
     return nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 2))
@@ -224,6 +229,92 @@ def test_explain_of_an_unknown_parameter(code: Path, capsys: pytest.CaptureFixtu
     assert "close matches: 0.weight" in one_line(err)
 
 
+# --- lint -------------------------------------------------------------------------------------------------------
+
+
+def test_lint_without_findings(code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "lint", f"{code}:with_inputs")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [f"{code}:with_inputs", "no findings"]
+
+
+def test_lint_finds_a_dead_bias(code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "lint", f"{code}:dead_bias")
+    assert (status, err) == (1, "")
+    assert "dead-bias: build the layer with bias=False" in out
+    assert out.splitlines()[-1] == "1 finding"
+    status, out, _ = run(capsys, "lint", f"{code}:dead_bias", "--format", "json")
+    found = json.loads(out)
+    assert status == 1
+    assert [(f["parameter"], f["code"]) for f in found["findings"]] == [("0.bias", "dead-bias")]
+    assert found["lock"] is None
+
+
+@pytest.mark.parametrize(("rule", "status"), [("timm", 0), ("hf", 1), ("names", 1)])
+def test_lint_against_a_rule(code: Path, capsys: pytest.CaptureFixture[str], rule: str, status: int) -> None:
+    found, out, err = run(capsys, "lint", f"{code}:dead_bias", "--against", rule)
+    assert (found, err) == (status, "")
+    assert ("no findings" in out) == (status == 0)
+    assert "dead-bias" not in out
+
+
+def test_the_rules_of_the_help_are_those_of_the_tests() -> None:
+    assert set(cli.RULES) == {"timm", "hf", "names"}
+
+
+def test_an_exported_program_has_no_classes_to_lint_by(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "lint", exported)[0] == 0
+    assert run(capsys, "lint", exported, "--against", "timm")[0] == 0
+    status, out, err = run(capsys, "lint", exported, "--against", "hf")
+    assert (status, out) == (2, "")
+    assert "--against hf looks at the classes" in one_line(err)
+
+
+def test_a_lock_file_is_written_once_then_checked(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "net.lock"
+    status, out, _ = run(capsys, "lint", f"{code}:with_inputs", "--lock", lock)
+    assert (status, out.splitlines()[-1]) == (0, f"{lock}: written; commit it")
+    agreed = lock.read_text()
+    assert run(capsys, "lint", f"{code}:with_inputs", "--lock", lock)[0] == 0
+    status, out, err = run(capsys, "lint", f"{code}:dead_bias", "--lock", lock)
+    assert (status, err) == (1, "")
+    assert "+0.bias  8 bias dead" in out.splitlines()
+    assert lock.read_text() == agreed
+    status, out, _ = run(capsys, "lint", f"{code}:dead_bias", "--lock", lock, "--format", "json")
+    found = json.loads(out)
+    assert (status, found["findings"], found["lock"]["status"]) == (1, None, "differs")
+    assert ("0.bias", None) in {(change["name"], change["was"]) for change in found["lock"]["changes"]}
+
+
+def test_a_lock_file_is_replaced_only_when_asked(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "net.lock"
+    run(capsys, "lint", f"{code}:with_inputs", "--lock", lock)
+    status, out, _ = run(capsys, "lint", f"{code}:dead_bias", "--lock", lock, "--update-lock")
+    assert (status, "+0.bias  8 bias dead" in out) == (0, True)
+    assert run(capsys, "lint", f"{code}:dead_bias", "--lock", lock)[0] == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--update-lock"]])
+def test_a_file_that_is_no_lock_file_stays(
+    code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    (tmp_path / "notes.json").write_text("{}")
+    status, out, err = run(capsys, "lint", f"{code}:with_inputs", "--lock", tmp_path / "notes.json", *options)
+    assert (status, out) == (2, "")
+    assert "no lock file of autogroup" in one_line(err)
+    assert (tmp_path / "notes.json").read_text() == "{}"
+
+
+def test_a_lock_and_a_rule_are_both_checked(code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"{code}:dead_bias"
+    status, out, _ = run(capsys, "lint", source, "--lock", tmp_path / "net.lock", "--against", "hf")
+    assert (status, "decayed" in out, "written" in out) == (1, True, True)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +338,7 @@ def wrong_source(kind: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "zip", "state dict", "truncated"])
-@pytest.mark.parametrize("command", ["inspect", "explain"])
+@pytest.mark.parametrize("command", ["inspect", "explain", "lint"])
 def test_a_wrong_file_is_exit_code_2(
     kind: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +356,8 @@ def test_a_wrong_file_is_exit_code_2(
         (["inspect", "x.pt2", "--only", "sideways"], "sideways"),
         (["inspect", "x.pt2", "--format", "xml"], "xml"),
         (["explain", "x.pt2"], "PARAMETER"),
+        (["lint", "x.pt2", "--against", "rumours"], "rumours"),
+        (["lint", "x.pt2", "--update-lock"], "--update-lock needs --lock"),
         (["dance"], "dance"),
     ],
 )
@@ -325,7 +418,7 @@ def test_help_does_not_import_torch() -> None:
     program = (
         "import sys\n"
         "from autogroup.cli import main\n"
-        "assert main(['--help']) == 0 and main(['inspect', '--help']) == 0\n"
+        "assert all(main([*command, '--help']) == 0 for command in ([], ['inspect'], ['lint']))\n"
         "heavy = {'torch', 'rich', 'networkx', 'numpy'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy), file=sys.stderr)\n"
     )
@@ -425,10 +518,10 @@ def test_the_verdicts_of_the_help_are_those_of_the_report() -> None:
 @pytest.mark.parametrize("dtype", cli.DTYPES)
 def test_example_inputs_have_the_asked_shape_and_dtype(dtype: str) -> None:
     before = torch.get_rng_state()
-    example = cli._example(*cli.parse_input(f"3x4:{dtype}"), "cpu")
-    assert (tuple(example.shape), example.dtype) == ((3, 4), getattr(torch, dtype))
-    if not (example.is_floating_point() or example.is_complex()):
-        assert set(example.int().flatten().tolist()) == {0, 1}
+    made = source.example(*cli.parse_input(f"3x4:{dtype}"), "cpu")
+    assert (tuple(made.shape), made.dtype) == ((3, 4), getattr(torch, dtype))
+    if not (made.is_floating_point() or made.is_complex()):
+        assert set(made.int().flatten().tolist()) == {0, 1}
     assert torch.equal(torch.get_rng_state(), before)
 
 

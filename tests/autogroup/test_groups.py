@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from autogroup.api import auto_param_groups
 from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import GroupError
-from autogroup.groups import param_groups
+from autogroup.groups import grouped, param_groups
 from autogroup.partition import Partition
-from autogroup.report import ParameterReport, Report, Role, Verdict
+from autogroup.report import ROLES, VERDICTS, ParameterReport, Report, Role, Verdict
+from tests.zoo.build import build
 
 CHANNELS = ((0,), None)
 SPEC: dict[str, tuple[Verdict, Role, Any]] = {
@@ -31,6 +35,7 @@ SPEC: dict[str, tuple[Verdict, Role, Any]] = {
     "6.weight": ("variant", "head", None),
     "6.bias": ("variant", "bias", None),
 }
+DEPTHS = {"0": 0, "1": 0, "3": 1, "4": 1, "6": 2}
 
 
 def net() -> nn.Sequential:
@@ -51,7 +56,7 @@ def report_for(model: nn.Module, spec: dict[str, tuple[Verdict, Role, Any]] = SP
         name, shape = clean_fqn(raw), tuple(parameter.shape)
         verdict, role, keys = spec[name]
         partition = Partition.from_dims(shape, *keys) if keys else None
-        entries[name] = ParameterReport(name, shape, verdict, "", partition, role)
+        entries[name] = ParameterReport(name, shape, verdict, "", partition, role, depth=DEPTHS[name[0]])
     return Report(entries)
 
 
@@ -169,6 +174,261 @@ def test_a_decay_that_is_none_is_refused(decay: Any) -> None:
     model = net()
     with pytest.raises(GroupError, match="weight_decay is"):
         param_groups(report_for(model), model, weight_decay=decay)
+
+
+def decay_of(role: Role, verdict: Verdict, *shape: int) -> float:
+    """The decay of the only parameter of a model."""
+    model = nn.ParameterDict({"p": nn.Parameter(torch.zeros(shape))})
+    report = Report({"p": ParameterReport("p", shape, verdict, "", Partition.from_dims(shape, ()), role)})
+    return param_groups(report, model, weight_decay=0.1)[0]["weight_decay"]
+
+
+@pytest.mark.parametrize(
+    ("role", "verdict", "shape", "decayed"),
+    [
+        ("embedding", "variant", (9, 4), True),
+        ("conv", "variant", (1, 1, 3), True),  # a kernel, if a small one
+        ("other", "variant", (1, 1, 4), False),  # a class token
+        ("other", "joint", (1, 7, 4), False),  # a position table that is added
+        ("other", "invariant", (8, 4, 3, 3), True),  # a kernel that is standardized before it is used
+        ("other", "invariant", (8,), False),
+        ("other", "unknown", (8, 4), True),
+        ("norm_scale", "invariant", (8,), False),
+    ],
+)
+def test_decay_is_for_what_multiplies(role: Role, verdict: Verdict, shape: tuple[int, ...], decayed: bool) -> None:
+    assert decay_of(role, verdict, *shape) == (0.1 if decayed else 0.0)
+
+
+# Depth.
+
+
+def settings(key: str, **policy: Any) -> dict[str, Any]:
+    model = net()
+    groups = param_groups(report_for(model), model, **policy)
+    return {name: group.get(key) for group in groups for name in group["param_names"]}
+
+
+def test_layer_decay_alone_writes_the_scale() -> None:
+    assert settings("lr", layer_decay=0.5) == dict.fromkeys(SPEC)
+    scales = settings("lr_scale", layer_decay=0.5)
+    assert scales == {name: 0.5 ** (2 - DEPTHS[name[0]]) for name in SPEC}
+
+
+def test_layer_decay_with_a_rate_writes_the_rate_only() -> None:
+    assert settings("lr_scale", layer_decay=0.5, lr=0.8) == dict.fromkeys(SPEC)
+    rates = settings("lr", layer_decay=0.5, lr=0.8)
+    assert rates == {name: 0.8 * 0.5 ** (2 - DEPTHS[name[0]]) for name in SPEC}
+
+
+def test_a_rate_alone_is_the_same_for_all() -> None:
+    assert settings("lr", lr=1) == dict.fromkeys(SPEC, 1.0)
+
+
+def test_layer_decay_survives_optimizer_and_scheduler() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(param_groups(report_for(model), model, layer_decay=0.5, lr=0.8), lr=123.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.1)
+    train(model, optimizer, torch.randn(4, 3, 6, 6))
+    scheduler.step()
+    rates = {name: group["lr"] for group in optimizer.param_groups for name in group["param_names"]}
+    assert rates == pytest.approx({name: 0.08 * 0.5 ** (2 - DEPTHS[name[0]]) for name in SPEC})
+
+
+@pytest.mark.zoo
+def test_the_same_groups_as_timm() -> None:
+    """Decay, depth and scale of a vision transformer, found without names, are those of timm's lists of names."""
+    timm = pytest.importorskip("timm.optim", reason="timm is not installed")
+    model, args, kwargs = build("timm", "vit_tiny_patch16_224")
+    ours = auto_param_groups(model, args, kwargs, weight_decay=0.05, layer_decay=0.75)
+    theirs = timm.param_groups_layer_decay(
+        model, weight_decay=0.05, layer_decay=0.75, no_weight_decay_list=model.no_weight_decay()
+    )
+    for key in ("weight_decay", "lr_scale"):
+        found, expected = ({id(p): g[key] for g in groups for p in g["params"]} for groups in (ours, theirs))
+        assert found == pytest.approx(expected)
+
+
+def test_layers_that_are_frozen_still_count() -> None:
+    model = net()
+    model[6].requires_grad_(False)
+    groups = param_groups(report_for(model), model, layer_decay=0.5)
+    assert {group["lr_scale"] for group in groups} == {0.25, 0.5}
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.5, float("nan"), "0.9", True])
+def test_a_layer_decay_out_of_bounds_is_refused(value: Any) -> None:
+    model = net()
+    with pytest.raises(GroupError, match=r"layer_decay is .*in \(0, 1\]"):
+        param_groups(report_for(model), model, layer_decay=value)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf"), "1"])
+def test_a_rate_out_of_bounds_is_refused(value: Any) -> None:
+    model = net()
+    with pytest.raises(GroupError, match=r"lr is .*; it must be a finite number >= 0"):
+        param_groups(report_for(model), model, lr=value)
+
+
+# Overrides.
+
+
+def test_overrides_replace_and_join() -> None:
+    overrides = {"6.*": {"lr": 0.3}, "*.bias": {"weight_decay": 0.5, "fused": None}}
+    rates = settings("lr", weight_decay=0.1, layer_decay=0.5, lr=0.8, overrides=overrides)
+    assert {name: rate for name, rate in rates.items() if name[0] == "6"} == {"6.weight": 0.3, "6.bias": 0.3}
+    assert rates["3.weight"] == 0.4
+    decay = settings("weight_decay", weight_decay=0.1, overrides=overrides)
+    assert decay == {name: 0.5 if name.endswith("bias") else decays(weight_decay=0.1)[name] for name in SPEC}
+
+
+def test_overrides_may_agree() -> None:
+    overrides = {"6.*": {"lr": 0.3}, "6.bias": {"lr": 0.3, "eps": 1.0}}
+    assert settings("lr", overrides=overrides)["6.bias"] == 0.3
+    assert settings("eps", overrides=overrides) == {name: 1.0 if name == "6.bias" else None for name in SPEC}
+
+
+def test_overrides_that_disagree_are_named() -> None:
+    model = net()
+    with pytest.raises(GroupError, match=r"'6\.\*' and '\*\.bias' disagree about 6\.bias: lr is 0\.3 .* 0\.4"):
+        param_groups(report_for(model), model, overrides={"6.*": {"lr": 0.3}, "*.bias": {"lr": 0.4}})
+
+
+def test_a_tied_parameter_is_found_under_each_name() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    report = Report({"0.weight": ParameterReport("0.weight", (4, 4), "variant", "", aliases=("1.weight",))})
+    assert param_groups(report, model, overrides={"1.*": {"lr": 1.0}})[0]["lr"] == 1.0
+    with pytest.raises(GroupError, match=r"disagree about 0\.weight"):
+        param_groups(report, model, overrides={"1.*": {"lr": 1.0}, "0.*": {"lr": 2.0}})
+
+
+def test_a_frozen_parameter_may_be_matched() -> None:
+    model = net()
+    model[6].requires_grad_(False)
+    groups = param_groups(report_for(model), model, overrides={"6.*": {"lr": 1.0}})
+    assert not any("lr" in group for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("0.wieght", "did you mean 0.weight"),
+        ("6", "did you mean 6.weight, 6.bias"),
+        ("*.wight", "did you mean .*weight"),
+        ("zzz", "there are 0.weight, 0.bias, 1.weight"),
+    ],
+)
+def test_a_pattern_without_a_match_suggests(pattern: str, hint: str) -> None:
+    model = net()
+    with pytest.raises(GroupError, match=f"matches no parameter; {hint}"):
+        param_groups(report_for(model), model, overrides={pattern: {"lr": 1.0}})
+
+
+@pytest.mark.parametrize("key", ["params", "param_names", "channel_dims", "channel_groups"])
+def test_reserved_keys_are_refused(key: str) -> None:
+    model = net()
+    with pytest.raises(GroupError, match=f"sets {key}, which only the analysis may set"):
+        param_groups(report_for(model), model, overrides={"*": {key: None}})
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), {"a": 1}, [object()]])
+def test_settings_must_be_plain(value: object) -> None:
+    model = net()
+    with pytest.raises(GroupError, match="plain Python"):
+        param_groups(report_for(model), model, overrides={"*": {"eps": value}})
+
+
+@pytest.mark.parametrize("key", ["lr", "weight_decay"])
+def test_overrides_have_bounds_too(key: str) -> None:
+    model = net()
+    with pytest.raises(GroupError, match=rf"override '\*': {key} is -1; it must be"):
+        param_groups(report_for(model), model, overrides={"*": {key: -1}})
+
+
+def test_lists_in_overrides_are_not_shared() -> None:
+    model = net()
+    betas = [0.9, 0.99]
+    groups = param_groups(report_for(model), model, overrides={"*": {"betas": betas}})
+    groups[0]["betas"].append(0.0)
+    assert betas == groups[1]["betas"] == [0.9, 0.99]
+
+
+# Composition.
+
+
+def test_policies_that_disagree_are_an_error() -> None:
+    model = net()
+    with pytest.raises(GroupError, match=r"two policies disagree about 0\.weight: x is 1 for one and 2 for the other"):
+        grouped(report_for(model), model, [lambda found: {"x": 1}, lambda found: {"x": 2}])
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[Report, nn.Module]:
+    """A model of free-standing parameters, some frozen, with any verdict, role and depth."""
+    model = nn.Module()
+    entries: dict[str, ParameterReport] = {}
+    for number in range(draw(st.integers(1, 8))):
+        name = f"{draw(st.sampled_from('ab'))}{number}"
+        shape = draw(st.sampled_from([(4,), (4, 2), (1, 3), (2, 2, 3, 3)]))
+        trainable = not entries or draw(st.booleans())
+        setattr(model, name, nn.Parameter(torch.zeros(shape), requires_grad=trainable))
+        partition = Partition.from_dims(shape, draw(st.sampled_from([(), (0,)])))
+        verdict, role = draw(st.sampled_from(VERDICTS)), draw(st.sampled_from(ROLES))
+        entries[name] = ParameterReport(name, shape, verdict, "", partition, role, depth=draw(st.integers(0, 3)))
+    return Report(entries), model
+
+
+def optional(values: st.SearchStrategy[float]) -> st.SearchStrategy[float | None]:
+    return st.none() | values
+
+
+@given(
+    reports(),
+    optional(st.sampled_from([0, 0.1])),
+    st.booleans(),
+    optional(st.sampled_from([0.5, 1.0])),
+    optional(st.sampled_from([0, 0.3])),
+    st.sampled_from([{}, {"*": {"eps": 1}}, {"*0": {"lr": 7.0, "on": True}, "?0": {"on": True}}]),
+)
+def test_policies_compose(
+    made: tuple[Report, nn.Module],
+    weight_decay: float | None,
+    decay_invariant: bool,
+    layer_decay: float | None,
+    lr: float | None,
+    overrides: dict[str, dict[str, Any]],
+) -> None:
+    report, model = made
+    policy: dict[str, Any] = {
+        "weight_decay": weight_decay,
+        "decay_invariant": decay_invariant,
+        "layer_decay": layer_decay,
+        "lr": lr,
+        "overrides": overrides,
+    }
+    groups = param_groups(report, model, **policy)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    listed = [(name, p) for g in groups for name, p in zip(g["param_names"], g["params"], strict=True)]
+    assert sorted(name for name, _ in listed) == sorted(trainable)
+    assert all(trainable[name] is p for name, p in listed)
+    assert all(group["params"] for group in groups)
+    # Each parameter has, of every policy, what it would have under that policy alone.
+    for key, alone in (
+        ("channel_dims", {}),
+        ("weight_decay", {"weight_decay": weight_decay, "decay_invariant": decay_invariant}),
+        ("lr", {"layer_decay": layer_decay, "lr": lr, "overrides": overrides}),
+        ("lr_scale", {"layer_decay": layer_decay, "lr": lr}),
+        ("eps", {"overrides": overrides}),
+        ("on", {"overrides": overrides}),
+    ):
+        expected = {n: g.get(key) for g in param_groups(report, model, **alone) for n in g["param_names"]}
+        assert {n: g.get(key) for g in groups for n in g["param_names"]} == expected
+    # Groups differ from each other, come in the order of the model, and are plain data.
+    plain = [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in groups]
+    assert len({repr(sorted(p.items())) for p in plain}) == len(groups)
+    assert [g["param_names"][0] for g in groups] == [n for n in trainable if n in {g["param_names"][0] for g in groups}]
+    assert all(isinstance(v, int | float | tuple | None) for p in plain for v in p.values())
 
 
 # Reports and models that do not fit.
