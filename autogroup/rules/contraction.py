@@ -129,3 +129,13 @@ def bilinear(ctx: Context, x: Value, y: Value, weight: Value, bias: Value | None
     half = ctx.contract(x, [*range(lead), -1], weight, [lead, -1, lead + 1], shape, _SUM)
     out = ctx.contract(half, [*range(lead + 1), -1], y, [*range(lead), -1], ctx.shape, _SUM)
     return out if bias is None else ctx.join(out, bias)
+
+
+@rule(aten._fft_c2c.default, samples=[(T((2, 3, 4), "complex"), [1, 2], 0, True)])
+@rule(aten._fft_r2c.default, samples=[(T((2, 3, 4)), [2], 0, True)])
+@rule(aten._fft_c2r.default, samples=[(T((2, 3, 3), "complex"), [2], 0, 4)])
+def fourier(ctx: Context, x: Value, dim: Sequence[int], *args: int) -> Value:
+    """Fourier transforms: every output sums over the transformed axes."""
+    del args  # how the result is normalized and which half of it is kept
+    x = ctx.homogeneous(x, "is Fourier transformed while it carries an added term")
+    return ctx.move(ctx.collapse(x, [d % len(x.shape) for d in dim], "the Fourier sum"), ctx.shape, lambda t: t)

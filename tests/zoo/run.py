@@ -1,6 +1,7 @@
 """Run the analysis over the zoo and hold it against the truth.
 
     python -m tests.zoo.run --kind timm --models resnet50_gn,xcit_nano_12_p8_224 --json out.json
+    python -m tests.zoo.run --models timm:resnet26d,hf:FOLDER --certify     any model, also one without recorded truth
     python -m tests.zoo.run --certify          also test every claim numerically, model by model
     python -m tests.zoo.run --baselines        score the usual ways to pick weights instead
 
@@ -17,6 +18,7 @@ import multiprocessing
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,7 +63,7 @@ def examine(model: truth.Model, options: Options = Options()) -> Score:
 
 
 def _examine(model: truth.Model, options: Options) -> Score:
-    module, args, kwargs = build(model.kind, model.name)
+    module, args, kwargs = _built(model)
     if options.baseline is not None:
         return score(model, BASELINES[options.baseline](module))
 
@@ -79,6 +81,8 @@ def _examine(model: truth.Model, options: Options) -> Score:
     report = infer(captured)
     end = time.perf_counter()
     result = score(model, claims_of(report), load_decisions().get(str(model)))
+    result.verdicts = report.counts()
+    result.symmetries = dict(Counter(symmetry.kind for symmetry in report.symmetries))
     result.capture_seconds, result.infer_seconds = middle - start, end - middle
     if options.certify:
         try:
@@ -89,6 +93,19 @@ def _examine(model: truth.Model, options: Options) -> Score:
         result.certificate = certificate.counts()
         result.refuted = [f"{proof.name} ({proof.worst:.1e})" for proof in certificate.refuted]
     return result
+
+
+def _built(model: truth.Model) -> tuple[Any, Any, Any]:
+    """Build a model with example inputs: as the truth was made, or, for a folder with a config, as a user would."""
+    if model.answers or model.kind != "hf":
+        return build(model.kind, model.name)
+
+    from autogroup.capture.inputs import guess_inputs
+    from autogroup.load import load
+
+    module = load(str(model)).model
+    assert module is not None
+    return module, *guess_inputs(module)[:2]
 
 
 def examine_all(
@@ -152,6 +169,10 @@ class Totals:
             "recall": self.recall,
             "exact": self.exact,
             "partial_recall": self.partial_recall,
+            "with_unknown": sum("unknown" in s.verdicts for s in self.scores) / max(1, len(self.scores)),
+            "joint": int(self._sum(lambda s: s.verdicts.get("joint", 0))),
+            "joint_scale": int(self._sum(lambda s: s.symmetries.get("joint scale", 0))),
+            "rescale": int(self._sum(lambda s: s.symmetries.get("rescale", 0))),
             "refuted": int(self._sum(lambda s: len(s.refuted))),
             "proved": int(self._sum(lambda s: s.certificate.get("proved", 0))),
             "undecided": int(self._sum(lambda s: s.certificate.get("undecided", 0))),
@@ -163,11 +184,23 @@ class Totals:
 def model_table(scores: Iterable[Score]) -> Table:
     """One row per model."""
     table = Table(title="Zoo", header_style="bold")
-    for column in ("model", "sound", "claims", "found", "exact", "partial", "capture s", "infer s", "certificate"):
+    for column in (
+        "model",
+        "sound",
+        "claims",
+        "found",
+        "exact",
+        "partial",
+        "joint",
+        "symmetries",
+        "capture s",
+        "infer s",
+        "certificate",
+    ):
         table.add_column(column, justify="left" if column == "model" else "right")
     for one in sorted(scores, key=lambda s: s.model):
         if one.error:
-            table.add_row(one.model, "[bold red]error[/]", *[""] * 7)
+            table.add_row(one.model, "[bold red]error[/]", *[""] * 9)
             continue
         false = one.count("false")
         table.add_row(
@@ -177,6 +210,8 @@ def model_table(scores: Iterable[Score]) -> Table:
             f"{one.found}/{one.invariant}",
             f"{one.exact}/{one.invariant}",
             f"{one.partial_found}/{one.partial}" if one.partial else "",
+            str(one.verdicts.get("joint", "")),
+            str(sum(one.symmetries.values())),
             f"{one.capture_seconds:.2f}",
             f"{one.infer_seconds:.2f}",
             f"[bold red]{len(one.refuted)} refuted[/]" if one.refuted else _counts(one.certificate),
@@ -211,7 +246,7 @@ def print_totals(title: str, totals: Totals, console: Console) -> None:
     """Print the sums."""
     table = Table(title=title, show_header=False)
     for key, value in totals.to_dict().items():
-        share = key in ("analyzed", "recall", "exact", "partial_recall")
+        share = key in ("analyzed", "recall", "exact", "partial_recall", "with_unknown")
         shown = f"{value:.2%}" if share else f"{value:.3f}" if isinstance(value, float) else str(value)
         table.add_row(key.replace("_", " "), shown)
     console.print(table)
@@ -233,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo.run", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--kind", choices=LIBRARIES, action="append", default=[], help="only this kind; may repeat")
-    parser.add_argument("--models", default="", help="only these models, separated by commas")
+    parser.add_argument("--models", default="", help="only these, separated by commas; KIND:NAME for any model")
     parser.add_argument("--jobs", type=int, default=1, help="worker processes")
     parser.add_argument("--json", type=Path, help="also write all scores to this file")
     parser.add_argument("--certify", action="store_true", help="also test every claim numerically")

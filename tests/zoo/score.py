@@ -58,6 +58,9 @@ class Score:
     """Scored parameters of which only some rows are invariant."""
     partial_found: int = 0
     claims: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    symmetries: dict[str, int] = field(default_factory=dict)
+    """Kind of symmetry → how many of them, copies not counted."""
     notes: list[Note] = field(default_factory=list)
     capture_seconds: float = 0.0
     infer_seconds: float = 0.0

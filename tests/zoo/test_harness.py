@@ -125,6 +125,11 @@ def test_filters() -> None:
     assert {m.kind for m in truth.load(kinds=("hf",))} == {"hf"}
 
 
+def test_models_without_recorded_truth() -> None:
+    found = list(truth.load(names=("timm:resnet26d", "tv:resnet18", "nothing")))
+    assert [(str(model), bool(model.answers)) for model in found] == [("tv:resnet18", True), ("timm:resnet26d", False)]
+
+
 def test_claims_of_a_report_reach_the_aliases() -> None:
     parameters = {
         "w": ParameterReport("w", SHAPE, "invariant", "why", keys(0), aliases=("tied",)),

@@ -24,6 +24,8 @@ TRUTH = Path(__file__).with_name("truth.jsonl.gz")
 IGNORED = ("dead", "scalar", "ambiguous", "unused")
 """Statuses that say nothing about a claim: no gradient, one element, numerically undecided, never read."""
 
+KINDS = ("tv", "timm", "hf")
+
 _TERM = re.compile(r"(\d+)(?:/(\d+))?")
 
 
@@ -95,11 +97,21 @@ class Model:
 
 
 def load(kinds: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Iterator[Model]:
-    """Yield the models of the truth file, all of them or those of some kinds or names."""
+    """Yield the models of the truth file, all of them or those of some kinds or names.
+
+    A name with its kind, as in ``timm:resnet26d`` or ``hf:FOLDER``, need not be in the file: nothing is known of it.
+    """
+    known: set[str] = set()
     with gzip.open(TRUTH, "rt", encoding="utf-8") as lines:
         for line in lines:
             data = json.loads(line)
-            if (kinds and data["kind"] not in kinds) or (names and data["model"] not in names):
+            full = f"{data['kind']}:{data['model']}"
+            if (kinds and data["kind"] not in kinds) or (names and not {data["model"], full} & set(names)):
                 continue
+            known.add(full)
             answers = {name: Answer.read(answer) for name, answer in data["params"].items()}
             yield Model(data["kind"], data["model"], answers)
+    for name in names:
+        kind, colon, rest = name.partition(":")
+        if name not in known and colon and kind in KINDS and (not kinds or kind in kinds):
+            yield Model(kind, rest, {})
