@@ -16,6 +16,7 @@ from autogroup.infer.interpret import Interpreter
 from autogroup.infer.joint import with_partners
 from autogroup.infer.paths import Paths
 from autogroup.infer.roles import roles
+from autogroup.infer.splits import splits
 from autogroup.infer.symmetries import symmetries
 from autogroup.infer.verdict import judge
 from autogroup.report import ParameterReport, Relation, Report
@@ -55,7 +56,7 @@ def infer(capture: Capture) -> Report:
     interpreter = Interpreter(capture.graph, seeds, assumed_sizes=capture.method == "symbolic")
     interpreter.escape_outputs(interpreter.run())
     paths = Paths(capture.graph, interpreter.memory.hidden_edges)
-    found_roles, depths = roles(capture), depth(capture)
+    found_roles, depths, found_splits = roles(capture), depth(capture), splits(capture)
     parameters: dict[str, ParameterReport] = {}
     for name, node in capture.parameters.items():
         judgement = judge(blocks[name], node, paths)
@@ -68,6 +69,7 @@ def infer(capture: Capture) -> Report:
             role=found_roles[name][0],
             other_roles=found_roles[name][1:],
             depth=depths[name],
+            splits=found_splits[name],
             norms=judgement.norms,
             aliases=capture.aliases.get(name, ()),
             trainable=name in capture.trainable,

@@ -3,7 +3,8 @@
 A parameter is followed through whatever rearranges, casts, normalizes or rescales it, to the operators that use it.
 
 - ``conv``, ``linear``: a weight that activations are multiplied with.
-- ``head``: the same, with nothing but biases and single numbers (a temperature) between it and an output.
+- ``head``: the same, with nothing but biases and single numbers (a temperature) between it and an output. What
+  writes to a residual stream is no head, even if the stream is the output.
 - ``embedding``: a table of which rows are looked up, also one of positions.
 - ``norm_scale``: multiplies a normalized value, wherever the normalization is written: in a layer, by hand, or on a
   weight (weight normalization). ``norm_shift`` is added after it.
@@ -19,7 +20,7 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from autogroup.capture import Capture
-from autogroup.infer.splits.operators import GROUPED, Reader, operands, operator_of, shape_of
+from autogroup.infer.splits.operators import GROUPED, SUMS, Reader, operands, operator_of, shape_of
 from autogroup.infer.splits.operators import argument as argument_of
 from autogroup.report import Role
 
@@ -109,12 +110,30 @@ class _Graph:
             uses = {_role(r, s) for r, s in operands(node) if s in self._weights and _size(s) > 1}
             if node is not output and uses - {"bias"}:
                 found |= {node} if uses & {"linear", "conv"} else set()
-                continue
-            for source in _sources(node):
-                if source in self._active and source not in seen:
-                    seen.add(source)
-                    stack.append(source)
+            elif operator_of(node).name not in SUMS or self._adds_products(node):
+                fresh = [source for source in _sources(node) if source in self._active and source not in seen]
+                stack += fresh
+                seen.update(fresh)
         return found
+
+    def _adds_products(self, total: fx.Node) -> bool:
+        """Whether all summands are products that nothing else reads, as in an average over heads.
+
+        Otherwise one of the summands is a residual stream.
+        """
+        stack = [total]
+        while stack:
+            node = stack.pop()
+            operator = operator_of(node)
+            if node is not total and len(node.users) > 1:
+                return False
+            activations = [s for s in _sources(node) if s in self._active and _size(s) > 1]
+            passes = operator.kind == "movement" or operator.linear
+            if passes and (len(activations) == 1 or operator.name in SUMS):
+                stack += activations
+            elif operator.name not in _PRODUCTS:
+                return False
+        return True
 
 
 def _sources(node: fx.Node) -> list[fx.Node]:
