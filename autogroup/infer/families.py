@@ -134,7 +134,8 @@ def symmetry_of(members: Sequence[Member], count: int, names: Sequence[str], *, 
     ordered = sorted((m for m in members if m.power), key=lambda m: place[m.parameter])
     if not ordered:
         return None
-    scaled = tuple(replace(m, power=m.power / ordered[0].power) for m in ordered)
+    first = ordered[0].power
+    scaled = tuple(ordered if first == 1 else (replace(m, power=m.power / first) for m in ordered))
     return Symmetry(_kind(scaled), scaled, count, eps)
 
 

@@ -16,7 +16,8 @@ from autogroup.infer.families import symmetry_of
 from autogroup.report import ParameterReport
 from autogroup.symmetry import Member, Symmetry
 
-_Powers = dict[str, Fraction]
+_Powers = dict[str, float]
+"""Parameter → power; floats, because there are many and all are small rationals."""
 
 
 def joint_sums(basis: Sequence[Symmetry], names: Sequence[str]) -> list[Symmetry]:
@@ -41,7 +42,7 @@ def joint_sums(basis: Sequence[Symmetry], names: Sequence[str]) -> list[Symmetry
             found.append(total)
             _remember(known, total)
     eps = any(s.eps for s in basis)
-    sums = (symmetry_of([_member(n, p, shapes[n]) for n, p in t.items()], 1, names, eps=eps) for t in found)
+    sums = (symmetry_of([_member(name, shapes[name]) for name in total], 1, names, eps=eps) for total in found)
     return [s for s in sums if s is not None]
 
 
@@ -51,12 +52,12 @@ def _whole(symmetry: Symmetry) -> _Powers | None:
     for member in symmetry.members:
         if not member.whole:
             return None
-        powers[member.parameter] = powers.get(member.parameter, Fraction(0)) + member.power
+        powers[member.parameter] = powers.get(member.parameter, 0.0) + float(member.power)
     return {name: power for name, power in powers.items() if power}
 
 
 def _is_joint(powers: _Powers) -> bool:
-    return len(powers) > 1 and set(powers.values()) == {Fraction(1)}
+    return len(powers) > 1 and all(power == 1 for power in powers.values())
 
 
 def _remember(known: dict[str, _Powers], powers: _Powers) -> None:
@@ -70,18 +71,18 @@ def _made_positive(powers: _Powers, known: Mapping[str, _Powers]) -> _Powers | N
     for sign in (1, -1):
         total = {name: sign * power for name, power in powers.items()}
         for name in list(total):
-            deficit = -total.get(name, Fraction(0))
+            deficit = -total.get(name, 0.0)
             if deficit > 0 and name in known:
                 for other, power in known[name].items():
-                    total[other] = total.get(other, Fraction(0)) + deficit * power
+                    total[other] = total.get(other, 0.0) + deficit * power
         total = {name: power for name, power in total.items() if power}
         if _is_joint(total):
             return total
     return None
 
 
-def _member(name: str, power: Fraction, shape: tuple[int, ...]) -> Member:
-    return Member(name, power, shape, torch.zeros([1] * len(shape), dtype=torch.int64))
+def _member(name: str, shape: tuple[int, ...]) -> Member:
+    return Member(name, Fraction(1), shape, torch.zeros([1] * len(shape), dtype=torch.int64))
 
 
 def with_partners(
