@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from tests.optimizers.cases import CASES
+from tests.optimizers.rows import CASES
 
 with warnings.catch_warnings():
     # Importing the compiler touches deprecated parts of torch; that is torch's business and not a failure of a test.

@@ -5,7 +5,8 @@ import inspect
 import optimizers
 from optimizers._base import BlockOptimizer
 from optimizers._check import CHECKS
-from tests.optimizers.cases import CASES, OptimizerCase
+from tests.optimizers.cases import OptimizerCase
+from tests.optimizers.rows import CASES
 
 PARTITION_KEYS = {"channel_dims", "channel_groups"}
 

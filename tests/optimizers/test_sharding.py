@@ -12,7 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.nn import Parameter
 
-from tests.optimizers.cases import CASES, OptimizerCase
+from tests.optimizers.cases import OptimizerCase
+from tests.optimizers.rows import CASES
 
 RANKS = 2
 WEIGHTS: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
