@@ -77,9 +77,8 @@ def verdict_text(parameter: ParameterReport) -> Text:
 def details(parameter: ParameterReport) -> str:
     """Return the reason with what the columns do not show: partners, tied names, frozen."""
     parts = [parameter.reason] if parameter.reason else []
-    partners = [name for name in parameter.partners if name not in parameter.reason]
-    if partners:
-        parts.append(f"jointly with {', '.join(partners)}")
+    if parameter.partners and not any(name in parameter.reason for name in parameter.partners):
+        parts.append(f"jointly with {', '.join(parameter.partners)}")
     if parameter.aliases:
         parts.append(f"tied with {', '.join(parameter.aliases)}")
     if not parameter.trainable:
