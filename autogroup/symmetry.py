@@ -53,6 +53,22 @@ class Member:
         """The blocks that single copies move."""
         return Partition(self.shape, self.labels)
 
+    def __str__(self) -> str:
+        """Print the name with the rows that are moved, and ``i`` where each index is moved by a copy of its own.
+
+        Example:
+            >>> print(Member("fc.weight", Fraction(1), (4, 3), torch.arange(3).view(1, 3)))
+            fc.weight[:, i]
+            >>> print(Member("qkv.weight", Fraction(1), (6, 3), torch.tensor([0, 0, 1, 1, -1, -1]).view(6, 1)))
+            qkv.weight[0:4]
+        """
+        varying = [d for d, n in enumerate(self.labels.shape) if n > 1]
+        if not varying:
+            return self.parameter
+        inside = self.labels != OUTSIDE
+        marks = [_along(inside, d) if d in varying else ":" for d in range(max(varying) + 1)]
+        return f"{self.parameter}[{', '.join(marks)}]"
+
     def __eq__(self, other: object) -> bool:
         """Members are equal when they move the same entries in the same copies by the same power."""
         return isinstance(other, Member) and self.to_dict() == other.to_dict()
@@ -108,7 +124,7 @@ class Symmetry:
 
     def __str__(self) -> str:
         """Print the members with their powers, and the number of copies."""
-        parts = ", ".join(f"{m.parameter} × {power_text(m.power)}" for m in self.members)
+        parts = ", ".join(f"{m} × {power_text(m.power)}" for m in self.members)
         return f"{self.kind}: {parts}" + (f"  ({self.count} of them)" if self.count > 1 else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,6 +137,18 @@ class Symmetry:
         """Rebuild what ``to_dict`` wrote."""
         members = tuple(Member.from_dict(m) for m in data["members"])
         return cls(data["kind"], members, data["count"], data["eps"])
+
+
+def _along(inside: Tensor, dim: int) -> str:
+    """The indices along one dim that are moved: ``i`` for all, else their ranges."""
+    others = [d for d in range(inside.dim()) if d != dim]
+    mask = inside.any(dim=others) if others else inside
+    if bool(mask.all()):
+        return "i"
+    padded = torch.nn.functional.pad(mask.to(torch.int8), (1, 1))
+    edges = padded.diff().nonzero().flatten().tolist()
+    ranges = [f"{start}:{stop}" for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    return "+".join(ranges[:3]) + ("+…" if len(ranges) > 3 else "")
 
 
 def power_text(power: Fraction) -> str:

@@ -20,7 +20,6 @@ from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.domain import Factor, normal_form
 from autogroup.algebra.labels import INDEPENDENT, broadcast
 
-
 MAX_ROWS = 1 << 24
 """Instead of more equations than this for one operator, its variables are set to zero, which loses symmetries."""
 

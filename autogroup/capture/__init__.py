@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from autogroup.capture.liveness import remove_dead_code
+from autogroup.capture.schema import written_placeholders
 from autogroup.capture.subject import Subject
 from autogroup.capture.tracing import TRACES, Traced
 from autogroup.capture.untouched import untouched
@@ -33,6 +34,7 @@ class Capture:
         mode: "train" or "eval".
         notes: anything the user should know about this capture.
         inputs: placeholder nodes of the example inputs' tensors, in order.
+        zeros: FQNs of buffers that the model's code sets to zero for good: they are not saved and never written to.
         constants: target of a ``get_attr`` node -> the tensor that the model's code had at hand there.
     """
 
@@ -45,6 +47,7 @@ class Capture:
     mode: str
     notes: tuple[str, ...] = ()
     inputs: tuple[fx.Node, ...] = ()
+    zeros: frozenset[str] = frozenset()
     constants: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
@@ -86,24 +89,50 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, 
 def _assemble(subject: Subject, traced: Traced, mode: str) -> Capture:
     """Clean the graph and give its placeholders their names."""
     graph = traced.module.graph
+    changed = written_placeholders(graph)  # also by writes that only the next step would see
     remove_dead_code(graph)
     nodes = [node for node in graph.nodes if node.op == "placeholder"]
     split = len(subject.parameters)
     end = split + len(subject.buffers)
     parameters = zip(map(clean_fqn, subject.parameters), nodes[:split], strict=True)
-    buffers = zip(map(clean_fqn, subject.buffers), nodes[split:end], strict=True)
+    buffers = dict(zip(map(clean_fqn, subject.buffers), nodes[split:end], strict=True))
+    zeros = [name for name in _unsaved_zeros(subject) if name in buffers and buffers[name] not in changed]
     return Capture(
         graph=graph,
         parameters=dict(parameters),
         aliases={clean_fqn(name): tuple(map(clean_fqn, others)) for name, others in subject.aliases.items()},
-        buffers=dict(buffers),
+        buffers=buffers,
         trainable=frozenset(clean_fqn(name) for name, p in subject.parameters.items() if p.requires_grad),
         method=traced.method,
         mode=mode,
-        notes=(*_mode_notes(subject.model, mode), *traced.notes),
+        notes=(*_mode_notes(subject.model, mode), *traced.notes, *_zero_notes(zeros)),
         inputs=tuple(nodes[end:]),
+        zeros=frozenset(zeros),
         constants={n.target: getattr(traced.module, n.target) for n in graph.nodes if n.op == "get_attr"},
     )
+
+
+def _unsaved_zeros(subject: Subject) -> list[str]:
+    """Buffers that are zero and not saved, as the key bias of an attention that has none may be written."""
+    values = {clean_fqn(name): buffer for name, buffer in subject.buffers.items()}
+    unsaved = (
+        clean_fqn(f"{prefix}.{name}" if prefix else name)
+        for prefix, module in subject.model.named_modules()
+        for name in module._non_persistent_buffers_set  # pyright: ignore[reportPrivateUsage]
+    )
+    return sorted(name for name in unsaved if name in values and _is_zero(values[name]))
+
+
+def _is_zero(buffer: Tensor) -> bool:
+    # Sharded, fake and meta tensors have no values to look at.
+    return type(buffer) is Tensor and not buffer.is_meta and not bool(buffer.any())
+
+
+def _zero_notes(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return (f"taken as the zeros that the model's code puts there: {', '.join(names[:2])}{more}",)
 
 
 def _mode_notes(model: nn.Module, mode: str) -> tuple[str, ...]:

@@ -46,6 +46,18 @@ def written(node: fx.Node) -> list[fx.Node]:
     return list(_marked(node, written_only=True))
 
 
+def written_placeholders(graph: fx.Graph) -> set[fx.Node]:
+    """Placeholders whose memory an operator of the graph may write to, through whatever views."""
+    base: dict[fx.Node, set[fx.Node]] = {}
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        sources = node.all_input_nodes if operator_name(node) == "getitem" else aliased(node)
+        base[node] = {node} if node.op == "placeholder" else set[fx.Node]().union(*(base[s] for s in sources))
+        for target in written(node):
+            found |= base[target]
+    return found
+
+
 def _marked(node: fx.Node, *, written_only: bool) -> Iterator[fx.Node]:
     """Inputs that the schema marks as aliased, or as written to."""
     if not isinstance(node.target, OpOverload):

@@ -73,7 +73,7 @@ class ExactMode(TorchDispatchMode):
 
 
 def _normalizes_single_elements(packet: Any, args: tuple[Any, ...]) -> bool:
-    """Whether every fibre of a centered norm is one element: the result is 0 / eps, which a tiny eps fills with noise."""
+    """Whether every fibre of a centered norm is one element: 0 / eps, which a tiny eps fills with noise."""
     if packet is _aten.native_layer_norm:
         return prod(args[1]) == 1
     if packet is _aten.native_group_norm:

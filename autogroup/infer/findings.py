@@ -11,7 +11,7 @@ from autogroup.algebra.domain import Dependence, Factor, Key, Value
 from autogroup.algebra.labels import fresh_terms
 from autogroup.capture import Capture
 from autogroup.infer.depth import depth
-from autogroup.infer.initial import initial_grid
+from autogroup.infer.initial import constant_zeros, initial_grid
 from autogroup.infer.interpret import Interpreter
 from autogroup.infer.joint import with_partners
 from autogroup.infer.paths import Paths
@@ -53,6 +53,7 @@ def infer(capture: Capture) -> Report:
             blocks[name].translates = terms is not None and bool(terms.numel())
             deps[Key(blocks[name], "shift")] = Dependence((), terms)
         seeds[node] = Value(shape, deps, name=-1 - number)
+    seeds |= constant_zeros(capture)
     interpreter = Interpreter(capture.graph, seeds, assumed_sizes=capture.method == "symbolic")
     interpreter.escape_outputs(interpreter.run())
     paths = Paths(capture.graph, interpreter.memory.hidden_edges)

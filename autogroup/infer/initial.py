@@ -1,4 +1,6 @@
-"""The first labelling of each parameter: as fine as can matter, as coarse as is certain.
+"""What inference starts with: the first labelling of each parameter, and buffers that are zero.
+
+A labelling is as fine as can matter and as coarse as is certain.
 
 A weight of [28672, 8192] has 235 million entries, but the linear layer that reads it sums over its second
 axis, so its entries can only ever be scaled row by row. This pass walks the weight-side part of the graph
@@ -16,7 +18,9 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
+from autogroup.algebra.domain import Value
 from autogroup.algebra.labels import regroup, run_view
+from autogroup.capture import Capture
 from autogroup.capture.schema import operator_name
 
 SMALL = 4096
@@ -45,6 +49,21 @@ def initial_grid(node: fx.Node) -> Tensor:
     merged = _united_by_all(node, shape, {})
     sizes = [1 if d in merged else n for d, n in enumerate(shape)]
     return torch.arange(prod(sizes)).view(sizes)
+
+
+def constant_zeros(capture: Capture) -> dict[fx.Node, Value]:
+    """Values of the buffers that are zero whatever the parameters.
+
+    Args:
+        capture: the captured graph.
+    """
+    return {capture.buffers[name]: zero_value(capture.buffers[name]) for name in capture.zeros}
+
+
+def zero_value(node: fx.Node) -> Value:
+    """A placeholder that is exactly zero."""
+    shape = tuple(node.meta["val"].shape)
+    return Value(shape, {}, torch.ones((1,) * len(shape), dtype=torch.bool))
 
 
 def _united_by_all(node: fx.Node, shape: tuple[int, ...], known: dict[fx.Node, Axes]) -> Axes:

@@ -103,13 +103,14 @@ def with_partners(
     found = dict(parameters)
     for name, (symmetry, member) in best.items():
         partners = tuple(p for p in symmetry.parameters if p != name)
+        parts = [m.parameter if m.whole else str(m) for m in symmetry.members if m.parameter != name]
         if found[name].verdict == "variant" and partners:
             found[name] = replace(
                 found[name],
                 verdict="joint",
                 partners=partners,
                 partition=member.partition,
-                reason=f"only together with {_listed(partners)}; alone: {found[name].reason}",
+                reason=f"only together with {_listed(parts)}; alone: {found[name].reason}",
                 eps=symmetry.eps,
             )
     return found

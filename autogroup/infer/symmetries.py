@@ -17,6 +17,7 @@ from autogroup.algebra.joint import JointContext
 from autogroup.algebra.system import System
 from autogroup.capture import Capture
 from autogroup.infer.families import Axis, families, symmetry_of
+from autogroup.infer.initial import constant_zeros, zero_value
 from autogroup.infer.interpret import Interpreter
 from autogroup.infer.joint import joint_sums
 from autogroup.infer.nullspace import solve
@@ -61,14 +62,13 @@ def _seeds(
 ) -> tuple[list[Axis], dict[fx.Node, Value]]:
     """One variable per index of every axis of every parameter that the loss depends on."""
     axes: list[Axis] = []
-    seeds: dict[fx.Node, Value] = {}
+    seeds = constant_zeros(capture)
     for number, (name, node) in enumerate(capture.parameters.items()):
         shape, verdict = parameters[name].shape, parameters[name].verdict
         if verdict == "unused":
             continue
         if verdict == "dead" and parameters[name].partition is None:
-            zero = torch.ones((1,) * len(shape), dtype=torch.bool)
-            seeds[node] = Value(shape, {}, zero, -1 - number)
+            seeds[node] = zero_value(node)
             continue
         long = [d for d, n in enumerate(shape) if n > 1] or list(range(len(shape)))[:1]
         factors: list[Factor] = []

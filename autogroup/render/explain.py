@@ -124,7 +124,7 @@ def _symmetries(report: Report, name: str) -> list[Text]:
     for symmetry in report.symmetries_of(name):
         if symmetry.kind != "scale":
             members = sorted(symmetry.members, key=lambda m: m.parameter != name)
-            shown = ", ".join(f"{m.parameter} × {power_text(m.power / members[0].power)}" for m in members[:4])
+            shown = ", ".join(f"{m} × {power_text(m.power / members[0].power)}" for m in members[:4])
             more = f" and {len(members) - 4} more" if len(members) > 4 else ""
             copies = f", {symmetry.count} independent copies" if symmetry.count > 1 else ""
             lines.append(Text(f"{symmetry.kind}: {shown}{more}{copies}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -68,12 +69,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
     "weight_and_bias_before_group_norm": (
         lambda: Net(lambda m, x: F.group_norm(m.conv(x), 2), conv=conv(2, 6, 3, bias=True)),
         (IMAGE,),
-        {"joint scale: conv.weight × α, conv.bias × α  (2 of them)"},
+        {"joint scale: conv.weight[i] × α, conv.bias[i] × α  (2 of them)"},
     ),
     "relu_layers": (
         lambda: Net(lambda m, x: m.b(torch.relu(m.a(x))), a=linear(3, 5, True), b=linear(5, 2, True)),
         (ROWS,),
-        {"rescale: a.weight × α, a.bias × α, b.weight × α^-1  (5 of them)"},
+        {"rescale: a.weight[i] × α, a.bias[i] × α, b.weight[:, i] × α^-1  (5 of them)"},
     ),
     "gelu_layers": (
         lambda: Net(lambda m, x: m.b(F.gelu(m.a(x))), a=linear(3, 5, True), b=linear(5, 2, True)),
@@ -83,17 +84,17 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
     "squared_relu": (
         lambda: Net(lambda m, x: m.b(torch.relu(m.a(x)).square()), a=linear(3, 5, True), b=linear(5, 2, True)),
         (ROWS,),
-        {"rescale: a.weight × α, a.bias × α, b.weight × α^-2  (5 of them)"},
+        {"rescale: a.weight[i] × α, a.bias[i] × α, b.weight[:, i] × α^-2  (5 of them)"},
     ),
     "gain_before_a_linear_layer": (
         lambda: Net(lambda m, x: m.fc(rms(x) * m.gain), gain=parameter(6), fc=linear(6, 3, True)),
         (TOKENS,),
-        {"rescale: gain × α, fc.weight × α^-1  (6 of them)"},
+        {"rescale: gain[i] × α, fc.weight[:, i] × α^-1  (6 of them)"},
     ),
     "queries_and_keys": (
         lambda: Net(lambda m, x: attention(m.q(x), m.k(x), x), q=linear(6, 6), k=linear(6, 6)),
         (TOKENS,),
-        {"rescale: q.weight × α, k.weight × α^-1  (6 of them)"},
+        {"rescale: q.weight[i] × α, k.weight[i] × α^-1  (6 of them)"},
     ),
     "rotated_queries_and_keys": (
         lambda: Net(
@@ -102,14 +103,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
             k=linear(6, 6),
         ),
         (TOKENS,),
-        {"rescale: q.weight × α, k.weight × α^-1  (3 of them)"},
+        {"rescale: q.weight[i] × α, k.weight[i] × α^-1  (3 of them)"},
     ),
     "fused_qkv": (
         lambda: Net(lambda m, x: m.o(attention(*m.qkv(x).chunk(3, -1))), qkv=linear(6, 12, True), o=linear(4, 3, True)),
         (TOKENS,),
         {
-            "rescale: qkv.weight × α, qkv.weight × α^-1, qkv.bias × α, qkv.bias × α^-1  (4 of them)",
-            "rescale: qkv.weight × α, qkv.bias × α, o.weight × α^-1  (4 of them)",
+            "rescale: qkv.weight[4:8] × α, qkv.weight[0:4] × α^-1, qkv.bias[4:8] × α, qkv.bias[0:4] × α^-1"
+            "  (4 of them)",
+            "rescale: qkv.weight[8:12] × α, qkv.bias[8:12] × α, o.weight[:, i] × α^-1  (4 of them)",
         },
     ),
     "grouped_queries": (
@@ -122,7 +124,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
             v=linear(6, 4),
         ),
         (TOKENS,),
-        {"rescale: q.weight × α, k.weight × α^-1  (4 of them)"},
+        {"rescale: q.weight[i] × α, k.weight[i] × α^-1  (4 of them)"},
     ),
     "pre_norm_transformer": (
         lambda: Net(
@@ -131,9 +133,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
         (FEW,),
         {
             "joint scale: table.weight × α, o.weight × α, down.weight × α",
-            "rescale: q.weight × α, k.weight × α^-1  (6 of them)",
-            "rescale: v.weight × α, o.weight × α^-1  (6 of them)",
-            "rescale: up.weight × α, down.weight × α^-1  (5 of them)",
+            "rescale: q.weight[i] × α, k.weight[i] × α^-1  (6 of them)",
+            "rescale: v.weight[i] × α, o.weight[:, i] × α^-1  (6 of them)",
+            "rescale: up.weight[i] × α, down.weight[:, i] × α^-1  (5 of them)",
         },
     ),
     "stream_read_without_a_norm": (
@@ -143,9 +145,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
         (FEW,),
         {
             "rescale: table.weight × α, head.weight × α^-1, o.weight × α, down.weight × α",
-            "rescale: q.weight × α, k.weight × α^-1  (6 of them)",
-            "rescale: v.weight × α, o.weight × α^-1  (6 of them)",
-            "rescale: up.weight × α, down.weight × α^-1  (5 of them)",
+            "rescale: q.weight[i] × α, k.weight[i] × α^-1  (6 of them)",
+            "rescale: v.weight[i] × α, o.weight[:, i] × α^-1  (6 of them)",
+            "rescale: up.weight[i] × α, down.weight[:, i] × α^-1  (5 of them)",
         },
     ),
     "convolutions_with_batch_norm": (
@@ -153,7 +155,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
             lambda m, x: m.b(torch.relu(m.bn(m.a(x)))), a=conv(2, 4, 3, bias=True), bn=nn.BatchNorm2d(4), b=conv(4, 3)
         ),
         (IMAGE,),
-        {"rescale: bn.weight × α, bn.bias × α, b.weight × α^-1  (4 of them)"},
+        {"rescale: bn.weight[i] × α, bn.bias[i] × α, b.weight[:, i] × α^-1  (4 of them)"},
     ),
     "depthwise_then_layer_norm": (
         lambda: Net(
@@ -163,7 +165,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
         ),
         (IMAGE,),
         {
-            "rescale: stem.weight × α, stem.bias × α, dw.weight × α^-1  (4 of them)",
+            "rescale: stem.weight[i] × α, stem.bias[i] × α, dw.weight[i] × α^-1  (4 of them)",
             "joint scale: dw.weight × α, dw.bias × α",
         },
     ),
@@ -172,7 +174,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], set[str]]] =
             lambda m, x: rms(m.a(x) + m.gamma * m.b(x)), a=linear(6, 4), b=linear(6, 4, True), gamma=parameter(4)
         ),
         (TOKENS,),
-        {"joint scale: gamma × α, a.weight × α", "rescale: gamma × α, b.weight × α^-1, b.bias × α^-1  (4 of them)"},
+        {
+            "joint scale: gamma × α, a.weight × α",
+            "rescale: gamma[i] × α, b.weight[i] × α^-1, b.bias[i] × α^-1  (4 of them)",
+        },
     ),
     "tied_embedding_and_head": (
         lambda: _Tied(),
@@ -285,8 +290,50 @@ def test_all_writers_of_a_stream_are_joint() -> None:
     }
 
 
-def test_reports_with_symmetries_survive_json() -> None:
+def test_a_reason_names_the_rows_of_a_partner() -> None:
+    """As in Swin-V2: queries have a bias, keys have none, both are normalized per head."""
+
+    def scores(m: Any, x: Tensor) -> Tensor:
+        bias = torch.cat([m.q_bias, torch.zeros(6)])
+        q, k = F.linear(x, m.qk, bias).chunk(2, -1)
+        return rms(heads(q, 2)) @ rms(heads(k, 2)).transpose(-1, -2)
+
+    report = autogroup.analyze(Net(scores, qk=parameter(12, 6), q_bias=parameter(6)), (TOKENS,))
+    bias, weight = report.parameters["q_bias"], report.parameters["qk"]
+    assert (bias.verdict, bias.partners, str(bias.partition)) == ("joint", ("qk",), "(g c) -> g  g=2")
+    assert bias.reason.startswith("only together with qk[0:6]; alone: ")
+    assert (weight.verdict, weight.rows) == ("partial", ((6, 12),))
+
+
+def test_buffers_that_stay_zero_count_as_zero() -> None:
+    class Layer(nn.Module):
+        def __init__(self, *, persistent: bool, value: float = 0.0) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 4, bias=False)
+            self.register_buffer("offset", torch.full((4,), value), persistent=persistent)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return rms(self.fc(x) + self.offset)
+
+    class Counting(Layer):
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            self.offset[:2].add_(1.0)
+            return out
+
+    report = autogroup.analyze(Layer(persistent=False), (TOKENS,))
+    assert report.parameters["fc.weight"].verdict == "invariant"
+    assert "taken as the zeros that the model's code puts there: offset" in report.capture["notes"]
+    others = (Layer(persistent=True), Layer(persistent=False, value=1.0), Counting(persistent=False))
+    for model in (*others, Layer(persistent=False).to("meta")):
+        assert autogroup.analyze(model, (TOKENS,)).parameters["fc.weight"].verdict == "variant"
+
+
+def test_what_is_found_survives_json() -> None:
     for name in ("fused_qkv", "pre_norm_transformer", "depthwise_then_layer_norm"):
         _, _, report = analyzed(name)
-        assert Report.from_dict(report.to_dict()) == report
-        assert [str(s) for s in Report.from_dict(report.to_dict()).symmetries] == [str(s) for s in report.symmetries]
+        again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+        assert again == report
+        assert [str(s) for s in again.symmetries] == [str(s) for s in report.symmetries]
+        assert [p.splits for p in again.parameters.values()] == [p.splits for p in report.parameters.values()]
+        assert any(p.splits or p.partners for p in again.parameters.values())
