@@ -163,7 +163,7 @@ it. The usual policy decays the weight and spares `qkv.bias`. Then, as the weigh
 keys depend less and less on their input and more on the bias: a real penalty. Decay on the rows of both leaves an
 effective learning rate and nothing else.""",
         verdicts={"qkv.weight": "variant", "qkv.bias": "variant"},
-        symmetries=("joint scale: blocks.0.attn.qkv.weight × α, blocks.0.attn.qkv.bias × α  (4 of them)",),
+        symmetries=("joint scale: blocks.0.attn.qkv.weight[0:32] × α, blocks.0.attn.qkv.bias[0:32] × α  (4 of them)",),
         neutral=(("qkv.weight[0:32]", "qkv.bias[0:32]"),),
         real=(("qkv.weight[0:32]",), ("qkv.weight[0:8]",), ("qkv.weight[32:48]", "qkv.bias[32:48]")),
         spared=("qkv.bias",),
@@ -194,8 +194,8 @@ of the norms before them are not decayed and may make up for it.""",
             "lm_head.weight": "variant",
         },
         symmetries=(
-            f"rescale: {_ATTENTION}v_proj.weight × α, {_ATTENTION}o_proj.weight × α^-1  (8 of them)",
-            "rescale: model.norm.weight × α, model.norm.bias × α, lm_head.weight × α^-1  (16 of them)",
+            f"rescale: {_ATTENTION}v_proj.weight[i] × α, {_ATTENTION}o_proj.weight[:, i] × α^-1  (8 of them)",
+            "rescale: model.norm.weight[i] × α, model.norm.bias[i] × α, lm_head.weight[:, i] × α^-1  (16 of them)",
         ),
         neutral=(
             _STREAM,
@@ -231,8 +231,8 @@ reaches the stream about three times as fast as it shrinks a single matrix.""",
             "dense_h_to_4h.bias": "variant",
         },
         symmetries=(
-            f"rescale: {_MLP}dense_h_to_4h.weight × α, {_MLP}dense_h_to_4h.bias × α, "
-            f"{_MLP}dense_4h_to_h.weight × α^-2  (12 of them)",
+            f"rescale: {_MLP}dense_h_to_4h.weight[i] × α, {_MLP}dense_h_to_4h.bias[i] × α, "
+            f"{_MLP}dense_4h_to_h.weight[:, i] × α^-2  (12 of them)",
         ),
         neutral=(
             ("query_key_value.weight[0:16,24:40]", "query_key_value.bias[0:16,24:40]"),
@@ -296,8 +296,8 @@ in front of a GELU, is decayed for real.""",
             "gate_proj.weight": "variant",
         },
         symmetries=(
-            f"rescale: {_ATTENTION}v_proj.weight × α, {_ATTENTION}o_proj.weight × α^-1  (8 of them)",
-            f"rescale: {_MLP}up_proj.weight × α, {_MLP}down_proj.weight × α^-1  (12 of them)",
+            f"rescale: {_ATTENTION}v_proj.weight[i] × α, {_ATTENTION}o_proj.weight[:, i] × α^-1  (8 of them)",
+            f"rescale: {_MLP}up_proj.weight[i] × α, {_MLP}down_proj.weight[:, i] × α^-1  (12 of them)",
         ),
         neutral=(_POST_NORMED, *((name,) for name in _POST_NORMED)),
         real=(("embed_tokens.weight",), ("gate_proj.weight",), ("q_norm.weight",)),
@@ -330,7 +330,7 @@ an untied head; with a tied one the joint set is lost, as in Cohere below.""",
             "gate_proj.weight": "variant",
             "lm_head.weight": "variant",
         },
-        symmetries=(f"rescale: {_ATTENTION}q_norm.weight × α, {_ATTENTION}k_norm.weight × α^-1  (4 of them)",),
+        symmetries=(f"rescale: {_ATTENTION}q_norm.weight[i] × α, {_ATTENTION}k_norm.weight[i] × α^-1  (4 of them)",),
         neutral=(
             _STREAM,
             ("embed_tokens.weight", "v_proj.weight", "up_proj.weight"),
@@ -382,15 +382,15 @@ autogroup.print_table(report)
         shown=("patch_embed.proj.*", "layers.0.blocks.0.attn.[lqpv]*", "layers.0.blocks.0.mlp.fc2.*"),
         explained=("layers.0.blocks.0.attn.qkv.weight",),
         text="""\
-Queries and keys are divided by their norms, and a LayerNorm follows each branch, so most scales are gone, but every
-bias keeps its weight from being invariant alone. The pairs are `attn.proj.weight` with `attn.proj.bias`,
+Queries and keys are divided by their norms, and a LayerNorm follows each branch, so most scales are gone, but a bias
+keeps its weight from being invariant alone. Keys have none (timm adds a buffer that stays zero), so the key rows
+16:32 of `qkv.weight` are invariant head by head, and decay only sets their effective learning rate. The pairs are
+`attn.proj.weight` with `attn.proj.bias`,
 `mlp.fc2.weight` with `mlp.fc2.bias`, `patch_embed.proj.weight` with `patch_embed.proj.bias`, and `q_bias` with the
 query rows of `qkv.weight`, head by head. The usual policy decays the weight of each pair and spares the bias: a
 real penalty, at which the bias wins; decay on both sets an effective learning rate only. The value rows of
-`qkv.weight`, `v_bias` and `attn.proj.bias` are such a set as well. The keys have a bias that is a buffer. The
-report allows any value in a buffer and claims nothing for the key rows; as timm keeps zeros in it, these rows are
-invariant in fact, and decay on them only sets their effective learning rate. The temperature of the attention is
-`logit_scale`, which the usual policy spares.""",
+`qkv.weight`, `v_bias` and `attn.proj.bias` are such a set as well. The temperature of the attention is `logit_scale`,
+which the usual policy spares.""",
         verdicts={
             "attn.proj.weight": "joint, o i -> ()",
             "attn.proj.bias": "joint, c -> ()",
@@ -399,12 +399,12 @@ invariant in fact, and decay on them only sets their effective learning rate. Th
             "patch_embed.proj.weight": "joint, o i h w -> ()",
             "patch_embed.proj.bias": "joint, c -> ()",
             "q_bias": "joint, (g c) -> g  g=2",
-            "qkv.weight": "variant",
+            "qkv.weight": "partial, o i -> 2 blocks of rows 16:32",
             "v_bias": "variant",
             "logit_scale": "variant",
         },
         symmetries=(
-            "joint scale: layers.0.blocks.0.attn.q_bias × α, layers.0.blocks.0.attn.qkv.weight × α  (2 of them)",
+            "joint scale: layers.0.blocks.0.attn.q_bias[i] × α, layers.0.blocks.0.attn.qkv.weight[0:16] × α  (2 of them)",
             "joint scale: layers.0.blocks.0.mlp.fc2.weight × α, layers.0.blocks.0.mlp.fc2.bias × α",
         ),
         neutral=(
@@ -461,8 +461,8 @@ for real.""",
             "stages.0.blocks.0.mlp.fc1.weight": "variant",
         },
         symmetries=(
-            "rescale: stages.0.blocks.0.gamma × α, stages.0.blocks.0.mlp.fc2.weight × α^-1, "
-            "stages.0.blocks.0.mlp.fc2.bias × α^-1  (8 of them)",
+            "rescale: stages.0.blocks.0.gamma[i] × α, stages.0.blocks.0.mlp.fc2.weight[i] × α^-1, "
+            "stages.0.blocks.0.mlp.fc2.bias[i] × α^-1  (8 of them)",
         ),
         neutral=(
             ("stem.0.weight", "stem.0.bias"),
