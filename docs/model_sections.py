@@ -404,7 +404,8 @@ which the usual policy spares.""",
             "logit_scale": "variant",
         },
         symmetries=(
-            "joint scale: layers.0.blocks.0.attn.q_bias[i] × α, layers.0.blocks.0.attn.qkv.weight[0:16] × α  (2 of them)",
+            "joint scale: layers.0.blocks.0.attn.q_bias[i] × α, "
+            "layers.0.blocks.0.attn.qkv.weight[0:16] × α  (2 of them)",
             "joint scale: layers.0.blocks.0.mlp.fc2.weight × α, layers.0.blocks.0.mlp.fc2.bias × α",
         ),
         neutral=(
