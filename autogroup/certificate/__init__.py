@@ -19,7 +19,7 @@ from torch import nn
 
 from autogroup.capture.inputs import as_call, guess_inputs, without_cache
 from autogroup.certificate import twin as twins
-from autogroup.certificate.evidence import NOISE, Evidence, Proof, Status
+from autogroup.certificate.evidence import NOISE, Evidence, Point, Proof, Status
 from autogroup.certificate.rescaling import every_entry, one_copy, output_changes
 from autogroup.errors import GroupError
 from autogroup.report import Report
@@ -137,12 +137,13 @@ def certify(
     mode = str(report.capture.get("mode", "train"))
     evidence = {name: Evidence.none(claim) for name, claim in claims.items()}
     dead = {name: 0.0 for name, p in report.parameters.items() if p.verdict == "dead"}
-    for point in range(_POINTS):
-        samples = twins.euler_sample(model, positional, named, mode=mode, seed=seed + point)
+    for number in range(_POINTS):
+        samples = twins.euler_sample(model, positional, named, mode=mode, seed=seed + number)
         _check_fit(claims, samples)
         scale = _median_sensitivity(samples)
         dead = {name: max(most, _sensitivity(samples[name]) / scale) for name, most in dead.items()}
-        evidence = {n: e.update(claims[n], samples, scale, tolerance) for n, e in evidence.items()}
+        at = Point(samples)
+        evidence = {n: e.update(claims[n], at, scale, tolerance) for n, e in evidence.items()}
         if all(bool(e.decided.all()) for e in evidence.values()):
             break
     proofs = {name: e.proof(name, tolerance) for name, e in evidence.items()}

@@ -55,11 +55,11 @@ class Evidence:
         """Before the first point."""
         return cls(torch.zeros(symmetry.count, dtype=torch.float64), torch.zeros(symmetry.count, dtype=torch.bool))
 
-    def update(self, symmetry: Symmetry, samples: Mapping[str, Sample], scale: float, tolerance: float) -> Evidence:
+    def update(self, symmetry: Symmetry, point: Point, scale: float, tolerance: float) -> Evidence:
         """Add one point; ``scale`` is the yardstick for "no gradient"."""
         dot, size = torch.zeros_like(self.worst), torch.zeros_like(self.worst)
         for member in symmetry.members:
-            radial, weight, grad = _per_copy(samples[member.parameter], member, symmetry.count)
+            radial, weight, grad = point.per_copy(member, symmetry.count)
             dot += float(member.power) * radial
             size += abs(float(member.power)) * weight.sqrt() * grad.sqrt()
         residual = dot.abs() / size.clamp_min(1e-300)
@@ -75,13 +75,34 @@ class Evidence:
         return Proof(name, status, worst, self.worst.numel(), undecided)
 
 
-def _per_copy(sample: Sample, member: Member, count: int) -> tuple[Tensor, ...]:
-    """Return ⟨w, g⟩, ‖w‖² and ‖g‖² of the entries that each copy moves, each of shape [copies]."""
-    labels = member.labels.expand(member.shape).reshape(-1)
-    inside = labels != OUTSIDE
-    index = labels[inside]
+class Point:
+    """The sums that Euler's identity needs at one random point, each taken once however many symmetries ask.
 
-    def total(values: Tensor) -> Tensor:
-        return torch.zeros(count, dtype=torch.float64).index_add_(0, index, values.reshape(-1)[inside])
+    Args:
+        samples: parameter → its values and gradient at this point.
+    """
 
-    return total(sample.radial), total(sample.weight.abs().square()), total(sample.grad.abs().square())
+    def __init__(self, samples: Mapping[str, Sample]) -> None:
+        self._samples = samples
+        self._sums: dict[tuple[str, tuple[int, ...]], tuple[Tensor, ...]] = {}
+
+    def per_copy(self, member: Member, count: int) -> tuple[Tensor, ...]:
+        """Return ⟨w, g⟩, ‖w‖² and ‖g‖² of the entries that each copy moves, each of shape [copies]."""
+        labels = member.labels
+        constant = tuple(d for d, n in enumerate(labels.shape) if n == 1)
+        inside = labels.reshape(-1) != OUTSIDE
+        index = labels.reshape(-1)[inside]
+        totals = (torch.zeros(count, dtype=torch.float64) for _ in range(3))
+        sums = self._summed(member.parameter, constant)
+        return tuple(
+            total.index_add_(0, index, values.reshape(-1)[inside]) for total, values in zip(totals, sums, strict=True)
+        )
+
+    def _summed(self, name: str, dims: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """``w·g``, ``w²`` and ``g²`` of a parameter, summed over the dims along which no label changes."""
+        key = name, dims
+        if key not in self._sums:
+            sample = self._samples[name]
+            terms = sample.radial, sample.weight.abs().square(), sample.grad.abs().square()
+            self._sums[key] = tuple(term.sum(dims) if dims else term for term in terms)
+        return self._sums[key]
