@@ -307,6 +307,8 @@ def test_a_reason_names_the_rows_of_a_partner() -> None:
 
 def test_buffers_that_stay_zero_count_as_zero() -> None:
     class Layer(nn.Module):
+        offset: Tensor
+
         def __init__(self, *, persistent: bool, value: float = 0.0) -> None:
             super().__init__()
             self.fc = nn.Linear(6, 4, bias=False)
