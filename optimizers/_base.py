@@ -4,7 +4,7 @@ A subclass declares ``slots`` (its state), translates a group's options into num
 its equations once in ``rule``. Everything else happens here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, ClassVar, cast
@@ -17,10 +17,13 @@ from torch.optim.optimizer import ParamsT
 from optimizers._check import CHECKS, Check, check_options, check_partition_keys
 from optimizers._compile import Compiler
 from optimizers._math import Blocks, elementwise, resolve
-from optimizers._paths import Row, run_compiled, run_foreach, run_loop
+from optimizers._paths import Row, Shared, run_compiled, run_foreach, run_loop
 from optimizers._slots import Slot
 
 IMPLS = ("auto", "loop", "foreach", "compiled")
+
+
+def _nothing(*_: Any) -> None: ...
 
 
 class BlockOptimizer(Optimizer):
@@ -31,14 +34,20 @@ class BlockOptimizer(Optimizer):
             the gradient g as it is. The slots come in the order of their declaration, ``None`` where one is not wanted;
             h has the numbers and flags of ``hyper``, and ``h.blocks``. It uses only tensor methods that `TensorList`
             has too, reduces only through ``h.blocks``, and branches on flags and ``None``, never on numbers or tensors.
+        observe: a rule that is applied to all parameters before any of them is updated, then `prepare` is called. For
+            algorithms with numbers of the whole model. It changes slots only; p is the parameter before the step.
         slots: name → `Slot`: the whole per-parameter state besides ``step``.
+        at_construction: whether the state of trainable parameters exists from construction on, because it remembers
+            them as they are then. Otherwise it is created in the first step with a gradient.
         impls: the paths the rule supports; rules on whole matrices are loop-only.
         checks: bounds of options that the shared table `CHECKS` lacks or defines otherwise.
         impl: the path asked for; ``"auto"`` takes the first of ``foreach`` and ``loop`` that the class supports.
     """
 
     rule: ClassVar[Callable[..., None]]
+    observe: ClassVar[Callable[..., None]] = _nothing
     slots: ClassVar[Mapping[str, Slot]] = {}
+    at_construction: ClassVar[bool] = False
     impls: ClassVar[tuple[str, ...]] = ("loop", "foreach", "compiled")
     checks: ClassVar[Mapping[str, Check]] = {}
 
@@ -50,6 +59,13 @@ class BlockOptimizer(Optimizer):
         numbers alone belongs here, in double precision.
         """
         raise NotImplementedError
+
+    def phases(self, group: Mapping[str, Any]) -> Sequence[int]:
+        """Return step counts at which the flags of `hyper` take all their values, 1 first.
+
+        The compiled path builds the graphs of all of them in its first step, so that no later one waits for a compiler.
+        """
+        return (1,)
 
     def partition(self, group: Mapping[str, Any], shape: tuple[int, ...]) -> Blocks:
         """Return the blocks of a parameter. Read from the group at every step, so an edited group is honoured."""
@@ -86,12 +102,16 @@ class BlockOptimizer(Optimizer):
             # A group that states its partition, be it None, is not overruled by the constructor's channel_wise.
             group.setdefault("channel_wise", False)
         super().add_param_group(group)
+        added = self.param_groups[-1]
         try:
-            self._check_group(self.param_groups[-1])
+            self._check_group(added)
         except ValueError:
             self.param_groups.pop()
             raise
         self._warm = False
+        for i, p in enumerate(cast("list[Tensor]", added["params"]) if self.at_construction else []):
+            if p.requires_grad:
+                self._slots(added, p, self._blocks(added, i))
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_options(type(self).__name__, group, tuple(self.defaults), {**CHECKS, **self.checks})
@@ -136,22 +156,30 @@ class BlockOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         rows = self._rows()
-        self.prepare(rows)
-        rule = signed(type(self).rule) if "maximize" in self.defaults else type(self).rule
-        impl = self.impl if self.impl != "auto" else ("foreach" if "foreach" in self.impls else "loop")
         full = [row for row in rows if row.p.numel()]
-        if impl == "compiled":
-            late = [] if self._warm else self._stand_ins()
-            self._warm = True
-            run_compiled(rule, chain(full, late), self._compiler)
-        elif impl == "foreach":
-            run_foreach(rule, full)
-        else:
-            run_loop(rule, full)
+        if type(self).observe is not _nothing:
+            self._run(type(self).observe, full, Shared())
+        self._run(type(self).rule, full, Shared(self.prepare(rows)))
+        self._warm = True
         return loss
 
-    def prepare(self, rows: list[Row]) -> None:
-        """Look at all rows before any is updated. Whole-model numbers go into ``row.values``."""
+    def _run(self, rule: Any, rows: Iterable[Row], shared: Shared) -> None:
+        rule = signed(rule) if "maximize" in self.defaults else rule
+        impl = self.impl if self.impl != "auto" else ("foreach" if "foreach" in self.impls else "loop")
+        if impl == "compiled":
+            run_compiled(rule, rows if self._warm else chain(rows, self._stand_ins()), shared, self._compiler)
+        elif impl == "foreach":
+            run_foreach(rule, rows, shared)
+        else:
+            run_loop(rule, rows, shared)
+
+    def prepare(self, rows: list[Row]) -> Mapping[str, Tensor]:
+        """Look at all rows after `observe` and before any is updated.
+
+        Returns:
+            Numbers of the whole model, which the rule finds in h: 0-d tensors, which it may multiply and divide by.
+        """
+        return {}
 
     def _rows(self) -> list[Row]:
         """Count the step of every parameter that has a gradient, and collect what its rule needs."""
@@ -191,19 +219,24 @@ class BlockOptimizer(Optimizer):
             if not slot.wanted(group):
                 values.append(None)
                 continue
-            state[name] = slot.fit(state[name], p, blocks) if name in state else slot.new(p, blocks)
+            state[name] = slot.fit(state[name], p, blocks) if name in state else slot.new(p, blocks, group)
             values.append(state[name])
         return values
 
     def _stand_ins(self) -> Iterator[Row]:
-        """Yield zeros in place of each trainable parameter without a gradient, so its graph exists when it starts."""
+        """Yield zeros in place of trainable parameters, so that graphs exist before they are needed.
+
+        Those are the graphs of parameters without a gradient, and of all parameters in later phases.
+        """
         for group in self.param_groups:
             for i, p in enumerate(cast("list[Tensor]", group["params"])):
-                if p.requires_grad and p.grad is None and p.numel():
-                    blocks = self._blocks(group, i)
-                    values, flags = _split(self.hyper(group, 1, blocks))
-                    slots = [slot.new(p, blocks) if slot.wanted(group) else None for slot in self.slots.values()]
-                    yield Row(torch.zeros_like(p), torch.zeros_like(p), slots, blocks, values, flags)
+                for t in self.phases(group):
+                    if p.requires_grad and p.numel() and (p.grad is None or t > 1):
+                        blocks = self._blocks(group, i)
+                        values, flags = _split(self.hyper(group, t, blocks))
+                        wanted = [slot if slot.wanted(group) else None for slot in self.slots.values()]
+                        slots = [None if slot is None else slot.new(p, blocks, group) for slot in wanted]
+                        yield Row(torch.zeros_like(p), torch.zeros_like(p), slots, blocks, values, flags)
 
     # --- saving and loading -----------------------------------------------------------------------------------------
 

@@ -18,23 +18,31 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number in ``[low, high]``, or in ``[low, high)`` when ``below`` is set. A 1-element tensor counts."""
+    """A number in ``[low, high]``; ``above`` and ``below`` exclude the ends. A 1-element tensor counts.
+
+    It must be finite, unless ``infinite`` is set.
+    """
 
     low: float = 0.0
     high: float = math.inf
     below: bool = False
+    above: bool = False
+    infinite: bool = False
 
     def accepts(self, value: object) -> bool:
         if not _is_number(value):
             return False
         number = float(cast("float", value))
-        in_range = self.low <= number < self.high or (number == self.high and not self.below)
-        return math.isfinite(number) and in_range
+        in_range = self.low < number < self.high
+        at_an_end = (number == self.low and not self.above) or (number == self.high and not self.below)
+        return (math.isfinite(number) or self.infinite) and (in_range or at_an_end)
 
     def text(self, name: str) -> str:
         if self.high == math.inf:
-            return f"{name} must be a finite number >= {self.low:g}"
-        return f"{name} must be a number with {self.low:g} <= {name} {'<' if self.below else '<='} {self.high:g}"
+            kind = "number" if self.infinite else "finite number"
+            return f"{name} must be a {kind} {'>' if self.above else '>='} {self.low:g}"
+        low, high = "<" if self.above else "<=", "<" if self.below else "<="
+        return f"{name} must be a number with {self.low:g} {low} {name} {high} {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,36 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Each:
+    """A sequence of numbers, each within the bound at its place."""
+
+    items: tuple[Number, ...]
+
+    def accepts(self, value: object) -> bool:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        given = cast("Sequence[object]", value)
+        return len(given) == len(self.items) and all(item.accepts(x) for item, x in zip(self.items, given, strict=True))
+
+    def text(self, name: str) -> str:
+        bounds = "; ".join(item.text(f"{name}[{i}]") for i, item in enumerate(self.items))
+        return f"{name} must be {len(self.items)} numbers: {bounds}"
+
+
+@dataclass(frozen=True)
+class OrNone:
+    """``None``, or what another check accepts."""
+
+    check: "Number | Integer"
+
+    def accepts(self, value: object) -> bool:
+        return value is None or self.check.accepts(value)
+
+    def text(self, name: str) -> str:
+        return f"{self.check.text(name)}, or None"
+
+
+@dataclass(frozen=True)
 class Flag:
     """``True`` or ``False``."""
 
@@ -65,7 +103,33 @@ class Flag:
         return f"{name} must be True or False"
 
 
-Check = Number | Numbers | Flag
+@dataclass(frozen=True)
+class Integer:
+    """A whole number ``>= low``."""
+
+    low: int = 0
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= self.low
+
+    def text(self, name: str) -> str:
+        return f"{name} must be an int >= {self.low}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and value in self.words
+
+    def text(self, name: str) -> str:
+        return f"{name} must be one of {self.words}"
+
+
+Check = Number | Numbers | Each | OrNone | Flag | Integer | Choice
 
 CHECKS: Mapping[str, Check] = {
     "lr": Number(),
@@ -77,6 +141,16 @@ CHECKS: Mapping[str, Check] = {
     "maximize": Flag(),
     "channel_wise": Flag(),
     "rt": Flag(),
+    "weight_decouple": Flag(),
+    "fixed_decay": Flag(),
+    "amsgrad": Flag(),
+    "adam_debias": Flag(),
+    "nesterov": Flag(),
+    "use_gc": Flag(),
+    "gc_conv_only": Flag(),
+    "rectify": Flag(),
+    "degenerated_to_sgd": Flag(),
+    "n_sma_threshold": Number(low=4.0, above=True),
 }
 """Bounds by option name. An optimizer that means something else by a name overrides it in its own ``checks``."""
 

@@ -5,7 +5,7 @@ Numbers enter as 0-d tensors, so neither a scheduler nor the step count recompil
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple, cast
@@ -51,8 +51,8 @@ def layout_of(
 
 
 # Inductor 2.13 fails on the CPU for some rules with several reductions (a KeyError while it fuses their loops), unless
-# loops are fused less. Tried second, because it runs a little slower.
-ATTEMPTS: tuple[dict[str, int] | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1})
+# loops are fused less. Tried later, because it runs a little slower.
+ATTEMPTS: tuple[dict[str, int] | None, ...] = (None, {"cpp.max_horizontal_fusion_size": 1}, {"max_fusion_size": 4})
 
 
 @cache
@@ -92,14 +92,20 @@ class Compiler:
         self._numbers: dict[object, list[Tensor]] = {}
 
     def run(
-        self, rule: Rule, tensors: list[Tensor | None], blocks: Blocks, flags: dict[str, bool], values: dict[str, float]
+        self,
+        rule: Rule,
+        tensors: list[Tensor | None],
+        blocks: Blocks,
+        flags: dict[str, bool],
+        values: dict[str, float],
+        shared: Mapping[str, Tensor],
     ) -> None:
         """Apply ``rule``, which changes ``tensors`` in place."""
         plain = _plain(tensors, blocks)
-        layout = layout_of(rule, plain, blocks, flags, tuple(values))
+        layout = layout_of(rule, plain, blocks, flags, (*values, *shared))
         while (attempt := self._failures.get(layout, 0)) < len(ATTEMPTS):
             try:
-                compiled(layout, attempt)(plain, self._as_tensors(values, plain))
+                compiled(layout, attempt)(plain, [*self._as_tensors(values, plain), *shared.values()])
             except RuntimeError as error:
                 # Compilers fail before the graph runs, so nothing has been changed yet. Other errors are not ours.
                 if not _is_compiler_error(error):
@@ -109,7 +115,7 @@ class Compiler:
                     self._warn(str(error).strip().split("\n")[0])
             else:
                 return
-        rule(*tensors, Hyper(blocks, flags, values))
+        rule(*tensors, Hyper(blocks, flags, {**values, **shared}))
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

@@ -76,12 +76,36 @@ class TensorList:
     def abs(self) -> TensorList:
         return TensorList(torch._foreach_abs(self.rows))
 
+    def sign(self) -> TensorList:
+        return TensorList(torch._foreach_sign(self.rows))
+
+    def sin(self) -> TensorList:
+        return TensorList(torch._foreach_sin(self.rows))
+
+    def cos(self) -> TensorList:
+        return TensorList(torch._foreach_cos(self.rows))
+
+    def reciprocal(self) -> TensorList:
+        return TensorList(torch._foreach_reciprocal(self.rows))
+
+    def sigmoid(self) -> TensorList:
+        return TensorList(torch._foreach_sigmoid(self.rows))
+
+    def exp(self) -> TensorList:
+        return TensorList(torch._foreach_exp(self.rows))
+
+    def log1p(self) -> TensorList:
+        return TensorList(torch._foreach_log1p(self.rows))
+
     def sqrt(self) -> TensorList:
         return TensorList(torch._foreach_sqrt(self.rows))
 
     def sqrt_(self) -> TensorList:
         torch._foreach_sqrt_(self.rows)
         return self
+
+    def pow(self, exponent: Number) -> TensorList:
+        return TensorList(torch._foreach_pow(self.rows, exponent))
 
     def maximum(self, other: TensorList) -> TensorList:
         return TensorList(torch._foreach_maximum(self.rows, other.rows))
@@ -111,7 +135,11 @@ class TensorList:
         return TensorList([row.clone() for row in self.rows])
 
     def copy_(self, other: TensorList) -> TensorList:
-        torch._foreach_copy_(self.rows, other.rows)
+        if any(hasattr(row, "placements") for row in self.rows):  # DTensor has no such foreach operator
+            for row, source in zip(self.rows, other.rows, strict=True):
+                row.copy_(source)
+        else:
+            torch._foreach_copy_(self.rows, other.rows)
         return self
 
 
@@ -129,3 +157,9 @@ class BlocksList:
 
     def dot(self, a: TensorList, b: TensorList) -> TensorList:
         return self.sum(a.mul(b))
+
+    def norm(self, x: TensorList) -> TensorList:
+        return self.dot(x, x).sqrt()
+
+    def total(self, x: TensorList) -> TensorList:
+        return TensorList([blocks.total(row) for blocks, row in zip(self.rows, x.rows, strict=True)])

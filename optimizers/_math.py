@@ -71,6 +71,15 @@ class Blocks(NamedTuple):
         """Return ⟨a, b⟩ of each block, in a shape that broadcasts against ``a`` and ``b``."""
         return self.sum(a * b)
 
+    def norm(self, x: Tensor) -> Tensor:
+        """Return the Euclidean norm of each block, in a shape that broadcasts against ``x``."""
+        return self.dot(x, x).sqrt()
+
+    def total(self, x: Tensor) -> Tensor:
+        """Return the sum over the whole tensor, whatever the blocks, in a shape that broadcasts against ``x``."""
+        total = x.sum()  # 0-d, which DTensor takes together with any sharding of x
+        return _settle(total, None) if hasattr(total, "placements") else total
+
     def pack(self, x: Tensor) -> Tensor:
         """Return one number per block from a tensor that is constant on each piece of the cut dim."""
         if self.cut is None:
@@ -100,6 +109,32 @@ def _settle(x: Any, cut: Cut | None) -> Tensor:
 def elementwise(shape: Sequence[int]) -> Blocks:
     """Return the partition in which every entry is its own block."""
     return Blocks((), None, 1, tuple(shape))
+
+
+@cache
+def rows(shape: tuple[int, ...]) -> Blocks:
+    """Return the usual unit of norms: one block per index of dim 0, and a vector as a whole.
+
+    Unlike with `resolve`, rows of one entry still count as rows.
+    """
+    dims = tuple(range(min(1, len(shape) - 1), len(shape))) if shape else ()
+    packed = tuple(1 if dim in dims else length for dim, length in enumerate(shape))
+    return Blocks(dims, None, math.prod(shape[dim] for dim in dims), packed)
+
+
+def less(x: Tensor, bound: Any) -> Tensor:
+    """Return 1.0 where x < bound, else 0.0: how rules choose, which cannot branch on values."""
+    return x.neg().add(bound).sign().clamp_min(0.0)
+
+
+def clip_blocks(p: Tensor, g: Tensor, blocks: Any, clipping: Any, agc_eps: Any) -> Tensor:
+    """Return g with the norm of each block cut to ``clipping`` · max(‖p‖, ``agc_eps``). Shorter blocks stay.
+
+    The norm divided by is at least 1e-6. This is adaptive gradient clipping, arXiv 2102.06171.
+    """
+    norm, limit = blocks.norm(g), blocks.norm(p).clamp_min(agc_eps) * clipping
+    too_long = less(limit, norm)
+    return g * limit.div(norm.clamp_min(1e-6)).mul_(too_long).add_(too_long.neg().add_(1.0))
 
 
 def spread(x: Tensor, shape: Sequence[int]) -> Tensor:

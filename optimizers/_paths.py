@@ -1,9 +1,10 @@
 """The three ways to run one rule: per tensor, on columns of tensors, compiled. The rule is the same object in all."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from optimizers._compile import Compiler
@@ -53,24 +54,39 @@ class Row:
         return p.device, compute_dtype(p.dtype), layout, self.blocks.elementwise, present, tuple(self.flags.items())
 
 
-def run_loop(rule: Rule, rows: Iterable[Row]) -> None:
+@dataclass(slots=True)
+class Shared:
+    """Numbers of the whole model: 0-d tensors, so that no step waits for a device. Moved once per device and dtype."""
+
+    numbers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    _local: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = field(default_factory=dict)  # type: ignore[arg-type]
+
+    def near(self, p: Tensor) -> dict[str, Tensor]:
+        """Return the numbers as the rule for ``p`` needs them."""
+        key = p.device, compute_dtype(p.dtype)
+        if key not in self._local:
+            self._local[key] = {name: x.to(*key) for name, x in self.numbers.items()}
+        return self._local[key]
+
+
+def run_loop(rule: Rule, rows: Iterable[Row], shared: Shared) -> None:
     """Apply the rule to one tensor after the other."""
     for row in rows:
         work = row.load()
-        rule(*work, Hyper(row.blocks, row.flags, row.values))
+        rule(*work, Hyper(row.blocks, row.flags, {**row.values, **shared.near(row.p)}))
         row.store(work)
 
 
-def run_compiled(rule: Rule, rows: Iterable[Row], compiler: Compiler) -> None:
+def run_compiled(rule: Rule, rows: Iterable[Row], shared: Shared, compiler: Compiler) -> None:
     """Apply the compiled rule to one tensor after the other."""
     for row in rows:
         work = row.load()
-        compiler.run(rule, work, row.blocks, row.flags, row.values)
+        compiler.run(rule, work, row.blocks, row.flags, row.values, shared.near(row.p))
         row.store(work)
     compiler.forget_numbers()
 
 
-def run_foreach(rule: Rule, rows: Iterable[Row]) -> None:
+def run_foreach(rule: Rule, rows: Iterable[Row], shared: Shared) -> None:
     """Apply the rule to columns of tensors, chunk by chunk."""
     buckets: defaultdict[object, list[Row]] = defaultdict(list)
     for row in rows:
@@ -79,7 +95,7 @@ def run_foreach(rule: Rule, rows: Iterable[Row]) -> None:
         for chunk in _chunks(bucket):
             work = [row.load() for row in chunk]
             columns = [None if column[0] is None else TensorList(column) for column in zip(*work, strict=True)]  # type: ignore[arg-type]
-            rule(*columns, _merge(chunk))
+            rule(*columns, _merge(chunk, shared))
             for row, tensors in zip(chunk, work, strict=True):
                 row.store(tensors)
 
@@ -97,10 +113,10 @@ def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
     yield chunk
 
 
-def _merge(rows: list[Row]) -> Hyper:
+def _merge(rows: list[Row], shared: Shared) -> Hyper:
     """Return the numbers of all rows: one float where the rows agree, else a list."""
     first = rows[0]
-    merged: dict[str, Number] = {}
+    merged: dict[str, Number | Tensor] = {**shared.near(first.p)}
     for name, value in first.values.items():
         column = [row.values[name] for row in rows]
         merged[name] = value if all(x == value for x in column) else column

@@ -1,5 +1,6 @@
 """State slots: name, shape and dtype of what an optimizer remembers about a parameter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,13 +20,16 @@ class Slot:
     """One entry of the per-parameter state.
 
     Attributes:
-        shape: ``"full"`` like the parameter, or ``"block"`` for one number per block.
+        shape: ``"full"`` like the parameter, ``"block"`` for one number per block, or a function that returns another
+            shape for the group's options and the shape of the parameter.
         dtype: dtype at rest; ``None`` for the dtype of the arithmetic (float32 for half-precision parameters).
+        start: ``"zeros"``, or ``"parameter"`` for a copy of the parameter.
         when: name of a group option. The slot exists only while that option is truthy, else the rule receives ``None``.
     """
 
-    shape: Literal["full", "block"] = "full"
+    shape: Literal["full", "block"] | Callable[[dict[str, Any], tuple[int, ...]], tuple[int, ...]] = "full"
     dtype: torch.dtype | None = None
+    start: Literal["zeros", "parameter"] = "zeros"
     when: str | None = None
 
     def wanted(self, group: dict[str, Any]) -> bool:
@@ -36,8 +40,12 @@ class Slot:
         """Return the dtype this slot has at rest for the parameter ``p``."""
         return self.dtype or compute_dtype(p.dtype)
 
-    def new(self, p: Tensor, blocks: Blocks) -> Tensor:
+    def new(self, p: Tensor, blocks: Blocks, group: dict[str, Any]) -> Tensor:
         """Return the slot at t = 0."""
+        if callable(self.shape):
+            return torch.zeros(self.shape(group, tuple(p.shape)), dtype=self.dtype_for(p), device=p.device)
+        if self.start == "parameter":
+            return p.detach().to(self.dtype_for(p), copy=True)
         zeros = torch.zeros_like(p, dtype=self.dtype_for(p), memory_format=torch.preserve_format, requires_grad=False)
         return zeros if self.shape == "full" else _per_block(zeros, blocks)
 
@@ -46,7 +54,7 @@ class Slot:
 
         Per-block slots hold sums over the block: coarser blocks add up, finer blocks share out evenly.
         """
-        if self.shape == "full" or value.shape == blocks.shape:
+        if self.shape != "block" or value.shape == blocks.shape:
             return value
         return _per_block(spread(value, p.shape), blocks)
 

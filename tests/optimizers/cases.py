@@ -1,6 +1,6 @@
 """What a row of the table of optimizers is made of; the rows stand in ``rows``, one file per family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,11 @@ class OptimizerCase:
     Attributes:
         configs: id → configuration.
         oracle: the slow twin, or ``None`` with the reason in ``skip["oracle"]``.
+        whole: what the oracle needs to know about all parameters: it takes a list of (θ, g, state, t, options), one for
+            each parameter that has a gradient, and what it returns joins the options that the oracle gets.
+        curvature: for optimizers that differentiate gradients: a function from shapes to the diagonal of the Hessian
+            that the gradients of the generic tests shall have.
+        construct: what the constructor does to a parameter, from the parameter and its options, if it changes it.
         compiles: ids of the configurations that the slow compile tests use.
         twin: the ``torch.optim`` class it equals when every entry is its own block, with the options that both take.
         lr_power: multiplying θ by α and g by 1/α multiplies θ's path by α if lr is multiplied by α to this power.
@@ -50,6 +55,9 @@ class OptimizerCase:
     configs: Mapping[str, Config]
     oracle: Callable[..., Any] | None
     compiles: tuple[str, ...]
+    whole: Callable[..., Mapping[str, Any]] | None = None
+    curvature: Callable[[Sequence[int]], Any] | None = None
+    construct: Callable[..., Any] | None = None
     twin: tuple[type[torch.optim.Optimizer], Mapping[str, Any]] | None = None
     lr_power: int | None = None
     scale_free: Mapping[str, Any] = field(default_factory=dict)

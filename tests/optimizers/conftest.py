@@ -2,8 +2,11 @@
 
 import importlib
 import warnings
+from collections.abc import Iterator
 
 import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.optimizers.rows import CASES
 
@@ -39,3 +42,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 expanded.append(pytest.param(*values, id=label, marks=marks))
     arguments = [name for name in ("case", "config", "compiled_config", "impl") if name in names]
     metafunc.parametrize(arguments, expanded)
+
+
+@pytest.fixture(autouse=True)
+def curved(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give gradients a graph before each step of a case that differentiates them. Their values stay what they are."""
+    case = request.getfixturevalue("case") if "case" in request.fixturenames else None
+    curvature = getattr(case, "curvature", None)
+    if curvature is None:
+        yield
+        return
+
+    def attach(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
+            if p.grad is not None and p.grad.layout is torch.strided:
+                with torch.enable_grad():
+                    p.grad = p.grad.detach() + torch.tensor(curvature(p.shape), dtype=p.dtype, device=p.device) * (
+                        p - p.detach()
+                    )
+
+    handle = register_optimizer_step_pre_hook(attach)
+    yield
+    handle.remove()

@@ -18,20 +18,28 @@ def test_oracle(case: OptimizerCase, config: Config, impl: str) -> None:
     params = problem.parameters()
     optimizer = problem.build(case, config, params, impl)
     theta: dict[str, Any] = {name: np.atleast_1d(problem.initial(name)) for name in params}
+    if case.construct is not None:
+        theta = {name: case.construct(x, problem.options(config, name)) for name, x in theta.items()}
     states: dict[str, dict[str, Any]] = {name: {} for name in params}
     count = dict.fromkeys(params, 0)
     for t in range(STEPS):
         problem.step(optimizer, params, t)
+        rows: dict[str, Any] = {}
+        for name in (name for name, p in params.items() if p.grad is not None):
+            count[name] += 1
+            g = np.atleast_1d(problem.gradient(name, t))
+            rows[name] = theta[name], g, states[name], count[name], problem.options(config, name)
+        shared = case.whole(list(rows.values())) if case.whole else {}
         for name, p in params.items():
-            if p.grad is not None:
-                count[name] += 1
-                o = problem.options(config, name)
+            if name in rows:
+                *arguments, o = rows[name]
                 label = labels(problem.SHAPES[name], dims_of(o), o.get("channel_groups"))
-                g = np.atleast_1d(problem.gradient(name, t))
-                theta[name] = case.oracle(theta[name], g, states[name], count[name], label, o)
+                theta[name] = case.oracle(*arguments, label, {**o, **shared})
             np.testing.assert_allclose(p.detach().numpy().ravel(), theta[name].ravel(), rtol, 1e-12, err_msg=name)
             slots = dict(optimizer.state.get(p, {}))
             assert int(slots.pop("step", torch.tensor(0))) == count[name]
+            if not count[name] and case.cls.at_construction:
+                continue
             assert slots.keys() == states[name].keys(), name
             for key, want in states[name].items():
                 got = slots[key].numpy().ravel()

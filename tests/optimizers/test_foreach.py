@@ -16,6 +16,13 @@ ROWS, TENSORS = "rows", "tensors"
 METHODS: dict[str, tuple[str, ...]] = {
     "neg": (),
     "abs": (),
+    "sign": (),
+    "sin": (),
+    "cos": (),
+    "reciprocal": (),
+    "sigmoid": (),
+    "exp": (),
+    "log1p": (),
     "sqrt": (),
     "sqrt_": (),
     "clone": (),
@@ -33,6 +40,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "__truediv__": ("any",),
     "__radd__": ("number",),
     "__rmul__": ("number",),
+    "pow": ("number",),
     "maximum": ("list",),
     "minimum": ("list",),
     "clamp_min": ("number",),
@@ -99,3 +107,11 @@ def test_blocks_list_reduces_row_by_row() -> None:
         torch.testing.assert_close(row, one.dot(x, y))
     total = BlocksList(blocks).sum(TensorList(a))
     assert [tuple(x.shape) for x in total.rows] == [one.shape for one in blocks]
+
+
+def test_numbers_of_the_whole_model_are_0d_tensors() -> None:
+    number = torch.tensor(0.75)
+    for method in ("mul", "div", "mul_", "div_"):
+        got = getattr(TensorList(rows(0)), method)(number)
+        for row, x in zip(got.rows, rows(0), strict=True):
+            torch.testing.assert_close(row, getattr(x, method)(number))
