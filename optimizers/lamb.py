@@ -164,7 +164,7 @@ class Lamb(BlockOptimizer):
             r.add_(p * h.weight_decay)
         if h.adapts:
             weight = h.blocks.norm(p)
-            r.mul_(_trust(weight.clamp_max(h.clamp_value) if h.clamps else weight, h.blocks.norm(r), h))
+            r = r * _trust(weight.clamp_max(h.clamp_value) if h.clamps else weight, h.blocks.norm(r), h)
         p.add_(r.mul_(h.minus_lr))
 
 

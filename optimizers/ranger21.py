@@ -1,7 +1,7 @@
 """Ranger21: AdamW with eight more ideas (Wright and Demeure 2021)."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, prod
+from math import prod
 from typing import Any, ClassVar, cast
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from optimizers._paths import Row
 from optimizers._slots import Slot
 from optimizers._whole import inverse_rms
 from optimizers.pnm import momentum_numbers
+from optimizers.schedules import ranger21_lr, ranger21_warm_up
 
 
 class Ranger21(BlockOptimizer):
@@ -276,10 +277,7 @@ def _rate(
     t: int, steps: int, beta2: float, lr: float, min_lr: float, warm_up: int | None, warm_down: int | None
 ) -> float:
     if warm_up is None:
-        warm_up = ceil(round(2 / (1 - beta2), 6))  # rounded first, because 2 / (1 - 0.9) is a little more than 20
-        warm_up = int(0.22 * steps) if warm_up > 0.45 * steps else warm_up
+        warm_up = ranger21_warm_up(steps, beta2)
     start = int(0.72 * steps) if warm_down is None else steps - warm_down
-    if t < start:
-        return lr * min(1.0, t / warm_up) if warm_up else lr
-    min_lr = min(min_lr, lr)  # lr may have been lowered since it was checked, and is 0 while a checkpoint loads
-    return max(lr - (lr - min_lr) * min(1.0, (t + 1 - start) / (steps - start + 1)), min_lr)
+    # lr may have been lowered since min_lr was checked, and is 0 while a checkpoint loads.
+    return ranger21_lr(t, lr, min(min_lr, lr), steps, warm_up, start)

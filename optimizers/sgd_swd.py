@@ -9,6 +9,7 @@ from torch.optim.optimizer import ParamsT
 from optimizers._base import BlockOptimizer
 from optimizers._check import Check, Number
 from optimizers._math import Blocks
+from optimizers._sgd import check_nesterov, sgd_numbers, sgd_step
 from optimizers._slots import Slot
 
 
@@ -82,22 +83,17 @@ class SGDSWD(BlockOptimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        momentum, dampening = float(group["momentum"]), float(group["dampening"])
-        if group["nesterov"] and (momentum == 0 or dampening != 0):
-            given = f"{momentum=}, {dampening=}"
-            raise ValueError(f"{type(self).__name__}: nesterov=True needs momentum > 0 and dampening = 0, got {given}")
+        check_nesterov(type(self).__name__, group)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""
-        lr, momentum, undamped = float(group["lr"]), float(group["momentum"]), 1 - float(group["dampening"])
+        undamped, momentum = 1 - float(group["dampening"]), float(group["momentum"])
+        decay = float(group["lr"]) * float(group["weight_decay"]) * undamped / (1 - momentum)
         return {
             "maximize": group["maximize"],
-            "nesterov": group["nesterov"],
             "decays": float(group["weight_decay"]) != 0,
-            "keep": 1 - lr * float(group["weight_decay"]) * undamped / (1 - momentum),
-            "momentum": momentum,
-            "undamped": 1.0 if t == 1 else undamped,
-            "minus_lr": -lr,
+            "keep": 1 - decay,
+            **sgd_numbers(group, t),
         }
 
     @staticmethod
@@ -105,7 +101,4 @@ class SGDSWD(BlockOptimizer):
         """Update p and the momentum a in place."""
         if h.decays:
             p.mul_(h.keep)
-        if a is not None:
-            a.mul_(h.momentum).add_(g * h.undamped)
-            g = (a * h.momentum).add_(g) if h.nesterov else a
-        p.add_(g * h.minus_lr)
+        sgd_step(p, g, a, h)

@@ -206,7 +206,7 @@ CASES: tuple[OptimizerCase, ...] = (
             "up": Config({"lr": 0.02, "momentum": 0.9, "nesterov": True, "maximize": True}),
         },
         oracle=sgd_gc.step,
-        compiles=("up",),
+        compiles=("kinds",),
         errors=(
             *COMMON_ERRORS,
             ({"momentum": -0.5}, r"momentum must be a finite number >= 0, got momentum=-0.5"),
