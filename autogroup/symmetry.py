@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ class Member:
         """Cut axes along which the labels are constant to size 1."""
         object.__setattr__(self, "labels", compress(self.labels))
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether every entry of the parameter is moved by some copy."""
         return not bool((self.labels == OUTSIDE).any())
@@ -117,7 +118,7 @@ class Symmetry:
     count: int
     eps: bool = False
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """FQNs of the members, each once."""
         return tuple(dict.fromkeys(m.parameter for m in self.members))

@@ -178,7 +178,8 @@ def resolve(shape: tuple[int, ...], channel_dims: tuple[int, ...] | None, channe
             cut = Cut(kept[0], channel_groups, length // channel_groups)
     if not shape:
         return elementwise(shape)
-    dims = tuple(dim for dim in range(ndim) if dim not in kept)
+    # A dim of length 1 needs no sum: a sharded tensor would have to leave its ranks for it.
+    dims = tuple(dim for dim in range(ndim) if dim not in kept and shape[dim] != 1)
     packed = [1 if dim in dims else length for dim, length in enumerate(shape)]
     if cut is not None:
         packed[cut.dim] = cut.pieces

@@ -144,6 +144,9 @@ class System(Blocks):
         rows = torch.broadcast_tensors(*(self.find(f.labels) for f in factors))
         mask = None if where is None else where.expand(rows[0].shape).reshape(-1)
         variables = torch.stack([r.reshape(-1) if mask is None else r.reshape(-1)[mask] for r in rows], dim=1)
+        if variables.shape[0] > 1:  # runs of channels that share their variables give the same equation
+            differs = (variables[1:] != variables[:-1]).any(1)
+            variables = torch.cat([variables[:1], variables[1:][differs]])
         degrees = tuple(f.degree for f in factors)
         if len(degrees) == 1:
             self.unite(variables[:, 0], torch.tensor(INDEPENDENT))

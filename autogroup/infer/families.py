@@ -18,12 +18,18 @@ from autogroup.symmetry import Kind, Member, Symmetry
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The variables of one axis of one parameter: ``labels[i]`` moves all entries with index i along ``dim``."""
+    """The variables of one axis of one parameter: one per index along ``dim``, or per run of equally many indices."""
 
     parameter: str
     shape: tuple[int, ...]
     dim: int
     labels: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Lay one value per variable out along the dim, with size 1 on all others."""
+        size = self.shape[self.dim] if self.shape else 1
+        full = values[torch.arange(size) * values.numel() // size]
+        return full.view([size if d == self.dim else 1 for d in range(len(self.shape))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +127,7 @@ def _symmetry(
         if names.numel() == 1 and bool((labels != OUTSIDE).all()):
             whole[axis.parameter] = whole.get(axis.parameter, Fraction(0)) + power
             continue
-        sizes = [axis.labels.numel() if d == axis.dim else 1 for d in range(len(axis.shape))]
-        members.append(Member(axis.parameter, power, axis.shape, labels.view(sizes)))
+        members.append(Member(axis.parameter, power, axis.shape, axis.spread(labels)))
     for name, power in whole.items():
         members.append(Member(name, power, shapes[name], torch.zeros([1] * len(shapes[name]), dtype=torch.int64)))
     return symmetry_of(members, names.numel(), list(shapes), eps=eps)

@@ -42,7 +42,8 @@ def joint_sums(basis: Sequence[Symmetry], names: Sequence[str]) -> list[Symmetry
             found.append(total)
             _remember(known, total)
     eps = any(s.eps for s in basis)
-    sums = (symmetry_of([_member(name, shapes[name]) for name in total], 1, names, eps=eps) for total in found)
+    members = {name: _member(name, shape) for name, shape in shapes.items()}
+    sums = (symmetry_of([members[name] for name in total], 1, names, eps=eps) for total in found)
     return [s for s in sums if s is not None]
 
 

@@ -72,7 +72,8 @@ def _simplified(system: System) -> tuple[Tensor, Tensor]:
         single = variables[terms == 1].amax(1)
         two = (terms == 2) & (coefficients.sum(1) == 0)
         pair = variables[two].sort(1, descending=True).values[:, :2]
-        if not single.numel() and not pair.numel():
+        followed = _follow(system, variables[(terms == 2) & ~two], coefficients[(terms == 2) & ~two])
+        if not single.numel() and not pair.numel() and not followed:
             break
         system.unite(single, torch.tensor(INDEPENDENT))
         if pair.numel():
@@ -81,6 +82,23 @@ def _simplified(system: System) -> tuple[Tensor, Tensor]:
         variables, coefficients = variables[keep], coefficients[keep]
     keep = terms > 1
     return _without_repeats(variables[keep], coefficients[keep])
+
+
+def _follow(system: System, variables: Tensor, coefficients: Tensor) -> bool:
+    """Unite the partners of a variable in equations like ``x + y = 0`` and ``x + z = 0``; return whether any were."""
+    if variables.shape[0] < 2:
+        return False
+    x, y = variables[:, 0], variables[:, 1]  # the others are absent; x has the coefficient 1
+    ratios, ratio = torch.unique(coefficients[:, 1], return_inverse=True)
+    found = False
+    for key, partner in ((x, y), (y, x)):
+        key = key * ratios.numel() + ratio
+        order = key.argsort()
+        same = key[order][1:] == key[order][:-1]
+        a, b = partner[order][1:][same], partner[order][:-1][same]
+        found = found or bool((system.find(a) != system.find(b)).any())
+        system.unite(a, b)
+    return found
 
 
 def _without_repeats(variables: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,9 @@ from autogroup.partition import Partition
 from autogroup.report import ParameterReport
 from autogroup.symmetry import Symmetry, scale_symmetry
 
+MAX_VARIABLES = 1 << 20
+"""A row or column has a log-scale of its own as long as there are no more of them in the whole model."""
+
 
 def symmetries(capture: Capture, parameters: Mapping[str, ParameterReport]) -> tuple[Symmetry, ...]:
     """Return a basis of the rescalings that leave the loss unchanged.
@@ -60,9 +63,13 @@ def _without(symmetry: Symmetry, alone: Mapping[str, Partition], names: Sequence
 def _seeds(
     system: System, capture: Capture, parameters: Mapping[str, ParameterReport]
 ) -> tuple[list[Axis], dict[fx.Node, Value]]:
-    """One variable per index of every axis of every parameter that the loss depends on."""
+    """One variable per index of every axis of every parameter that the loss depends on.
+
+    Models with very many rows and columns get one per run of neighbouring indices: fewer symmetries, all of them true.
+    """
     axes: list[Axis] = []
     seeds = constant_zeros(capture)
+    longest = _longest_axis([parameters[name].shape for name in capture.parameters])
     for number, (name, node) in enumerate(capture.parameters.items()):
         shape, verdict = parameters[name].shape, parameters[name].verdict
         if verdict == "unused":
@@ -70,15 +77,27 @@ def _seeds(
         if verdict == "dead" and parameters[name].partition is None:
             seeds[node] = zero_value(node)
             continue
-        long = [d for d, n in enumerate(shape) if n > 1] or list(range(len(shape)))[:1]
-        factors: list[Factor] = []
-        for d in long or [None]:
-            sizes = [n if i == d else 1 for i, n in enumerate(shape)]
-            labels = system.new(sizes, gauge=d != long[0] if long else False)
-            axes.append(Axis(name, shape, d or 0, labels.reshape(-1)))
-            factors.append(Factor(Fraction(1), labels))
-        seeds[node] = Value(shape, {Key(system, "scale"): Dependence(tuple(factors))}, name=-1 - number)
+        own: list[Axis] = []
+        for d in _long_dims(shape) or [0]:
+            labels = system.new([min(shape[d] if shape else 1, longest)], gauge=bool(own))
+            own.append(Axis(name, shape, d, labels))
+        factors = tuple(Factor(Fraction(1), axis.spread(axis.labels)) for axis in own)
+        seeds[node] = Value(shape, {Key(system, "scale"): Dependence(factors)}, name=-1 - number)
+        axes += own
     return axes, seeds
+
+
+def _long_dims(shape: tuple[int, ...]) -> list[int]:
+    return [d for d, n in enumerate(shape) if n > 1]
+
+
+def _longest_axis(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The largest power of two that keeps the number of variables within bounds, if each axis has no more."""
+    sizes = [shape[d] for shape in shapes for d in _long_dims(shape)]
+    longest = 1 << 62
+    while longest > 1 and sum(min(n, longest) for n in sizes) > MAX_VARIABLES:
+        longest = min(longest, 1 << max(sizes).bit_length()) // 2
+    return longest
 
 
 def _rank(system: System, axes: Sequence[Axis]) -> Tensor:

@@ -270,6 +270,17 @@ def test_a_false_symmetry_is_refuted() -> None:
         assert len(autogroup.certify(model, false, args, rescale=rescale).refuted) == 1
 
 
+@each_network
+def test_runs_of_channels_give_coarser_symmetries_that_are_true(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Very wide models get one log-scale per run of rows or columns."""
+    monkeypatch.setattr("autogroup.infer.symmetries.MAX_VARIABLES", 20)
+    model, args, report = analyzed(name)
+    certificate = autogroup.certify(model, report, args)
+    assert certificate.refuted == ()
+    joint = {s for s in NETWORKS[name][2] if s.startswith("joint") and "[" not in s}
+    assert joint <= of_several(report)
+
+
 def test_the_joint_verdict_names_partners_and_blocks() -> None:
     _, _, report = analyzed("weight_and_bias_before_group_norm")
     weight = report.parameters["conv.weight"]
