@@ -26,6 +26,12 @@ IMPLS = ("auto", "loop", "foreach", "compiled")
 def _nothing(*_: Any) -> None: ...
 
 
+def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a group, in the first line of a constructor from its ``locals()``: each is written once."""
+    others = ("self", "__class__", "params", "impl", "generator")
+    return {name: value for name, value in arguments.items() if name not in others}
+
+
 class BlockOptimizer(Optimizer):
     """Base of all optimizers here. A subclass sets ``rule``, ``slots`` and ``hyper``.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import adam_numbers, corrected_outside, decayed, denominator, update_moments
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Number, OrNone
 from optimizers._math import Blocks
 from optimizers._slots import Slot
@@ -93,21 +93,7 @@ class AdaBound(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "final_lr": final_lr,
-            "gamma": gamma,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "weight_decouple": weight_decouple,
-            "fixed_decay": fixed_decay,
-            "amsgrad": amsgrad,
-            "adam_debias": adam_debias,
-            "base_lr": base_lr,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, and remember the learning rate that its ``final_lr`` refers to."""

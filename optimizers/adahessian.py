@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Integer, Number
 from optimizers._math import TINY, Blocks, resolve
 from optimizers._paths import Row
@@ -100,19 +100,8 @@ class AdaHessian(BlockOptimizer):
         impl: str = "auto",
         generator: Generator | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "hessian_power": hessian_power,
-            "spatial_average": spatial_average,
-            "update_period": update_period,
-            "n_samples": n_samples,
-            "maximize": maximize,
-        }
         self.generator = generator
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "generator": self.generator}

@@ -8,6 +8,7 @@ from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import adam_numbers, corrected, decayed, denominator, update_moments
 from optimizers._agc import ClippedOptimizer, clipped, clipping_numbers
+from optimizers._base import options
 from optimizers._math import Blocks
 from optimizers._slots import Slot
 
@@ -86,19 +87,7 @@ class Adam_AGC(ClippedOptimizer):  # noqa: N801
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "clipping": clipping,
-            "agc_eps": agc_eps,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""
@@ -174,17 +163,4 @@ class AdamW_AGC(Adam_AGC):  # noqa: N801
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            clipping,
-            agc_eps,
-            channel_dims,
-            channel_groups,
-            maximize,
-            impl,
-        )
+        super().__init__(params, **options(locals()), impl=impl)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._math import Blocks
 from optimizers.adam_srt import AdamSRT
 
@@ -66,18 +66,8 @@ class AdamS(AdamSRT):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "channel_wise": channel_wise,
-            "maximize": maximize,
-        }
         # Past AdamSRT's constructor: a group cannot switch the transport on.
-        BlockOptimizer.__init__(self, params, defaults, impl)
+        BlockOptimizer.__init__(self, params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Choice, Number, OrNone
 from optimizers._grassmann import clipping_numbers, geodesic, tangent
 from optimizers._math import TINY, Blocks
@@ -92,19 +92,7 @@ class AdamG(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "grad_clip": grad_clip,
-            "retraction": retraction,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "channel_wise": channel_wise,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

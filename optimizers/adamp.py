@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from optimizers._base import options
 from optimizers._math import Blocks
 from optimizers._projection import ProjectedOptimizer, descend, projection_hyper
 from optimizers._slots import Slot
@@ -92,20 +93,7 @@ class AdamP(ProjectedOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "delta": delta,
-            "wd_ratio": wd_ratio,
-            "nesterov": nesterov,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "channel_wise": channel_wise,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import adam_numbers, corrected, decayed, denominator
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Each, Number
 from optimizers._math import Blocks
 from optimizers._slots import Slot
@@ -85,17 +85,7 @@ class AdaPNM(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "weight_decouple": weight_decouple,
-            "amsgrad": amsgrad,
-            "adam_debias": adam_debias,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def phases(self, group: Mapping[str, Any]) -> tuple[int, ...]:
         """Return an odd and an even step."""

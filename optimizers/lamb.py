@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import denominator
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Number, OrNone, check_partition_keys
 from optimizers._math import TINY, Blocks, resolve
 from optimizers._paths import Row
@@ -98,22 +98,7 @@ class Lamb(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "bias_correction": bias_correction,
-            "grad_averaging": grad_averaging,
-            "max_grad_norm": max_grad_norm,
-            "clamp_value": clamp_value,
-            "trust_clip": trust_clip,
-            "always_adapt": always_adapt,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def partition(self, group: Mapping[str, Any], shape: tuple[int, ...]) -> Blocks:
         """Return the group's blocks, or the whole tensor as one."""

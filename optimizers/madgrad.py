@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import decay_numbers
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Integer, Number
 from optimizers._math import Blocks
 from optimizers._paths import Row
@@ -86,16 +86,7 @@ class MADGRAD(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "eps": eps,
-            "weight_decouple": weight_decouple,
-            "k": k,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, which counts the steps that the others have made."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Number
 from optimizers._math import TINY, Blocks, less, resolve
 from optimizers._slots import Slot, compute_dtype
@@ -79,8 +79,7 @@ class Nero(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {"lr": lr, "beta": beta, "constraints": constraints, "eps": eps, "maximize": maximize}
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and constrain its trainable weights."""

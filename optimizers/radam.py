@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import adam_numbers, decayed, denominator, rectified, update_moments
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._math import Blocks
 from optimizers._slots import Slot
 
@@ -78,18 +78,7 @@ class RAdam(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "weight_decouple": weight_decouple,
-            "degenerated_to_sgd": degenerated_to_sgd,
-            "n_sma_threshold": n_sma_threshold,
-            "adam_debias": adam_debias,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import denominator, rectified, update_moments
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Integer, Number
 from optimizers._math import Blocks, elementwise, rows
 from optimizers._slots import Slot
@@ -94,19 +94,7 @@ class Ranger(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "alpha": alpha,
-            "k": k,
-            "n_sma_threshold": n_sma_threshold,
-            "use_gc": use_gc,
-            "gc_conv_only": gc_conv_only,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def partition(self, group: Mapping[str, Any], shape: tuple[int, ...]) -> Blocks:
         """Return the rows of which the gradient loses the mean."""

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import corrected, denominator
-from optimizers._base import BlockOptimizer
+from optimizers._agc import clipped, clipping_numbers
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Integer, Number, OrNone
-from optimizers._math import TINY, Blocks, less, rows
+from optimizers._math import TINY, Blocks, rows
 from optimizers._paths import Row
 from optimizers._slots import Slot
 from optimizers._whole import inverse_rms
@@ -143,29 +144,7 @@ class Ranger21(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "num_iterations": num_iterations,
-            "lr": lr,
-            "beta0": beta0,
-            "betas": betas,
-            "eps": eps,
-            "use_softplus": use_softplus,
-            "beta_softplus": beta_softplus,
-            "num_warm_up_iterations": num_warm_up_iterations,
-            "num_warm_down_iterations": num_warm_down_iterations,
-            "warm_down_min_lr": warm_down_min_lr,
-            "agc_clipping_value": agc_clipping_value,
-            "agc_eps": agc_eps,
-            "centralize_gradients": centralize_gradients,
-            "normalize_gradients": normalize_gradients,
-            "lookahead_merge_time": lookahead_merge_time,
-            "lookahead_blending_alpha": lookahead_blending_alpha,
-            "weight_decay": weight_decay,
-            "norm_loss_factor": norm_loss_factor,
-            "disable_lr_scheduler": disable_lr_scheduler,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
@@ -205,18 +184,16 @@ class Ranger21(BlockOptimizer):
         if group["num_iterations"] is not None and not group["disable_lr_scheduler"]:
             names = ("warm_down_min_lr", "num_warm_up_iterations", "num_warm_down_iterations")
             lr = _rate(t, group["num_iterations"], beta2, lr, *(group[name] for name in names))
-        clipping, pull = float(group["agc_clipping_value"] or 0), 2 * lr * float(group["norm_loss_factor"])
+        pull = 2 * lr * float(group["norm_loss_factor"])
         return {
             "maximize": group["maximize"],
-            "clips": clipping != 0,
             "centralizes": group["centralize_gradients"] and len(blocks.shape) > 1,
             "normalizes": group["normalize_gradients"] and entries > 2,
             "decays": float(group["weight_decay"]) != 0,
             "pulls": float(group["norm_loss_factor"]) != 0,
             "smooths": group["use_softplus"],
             "merges": t % group["lookahead_merge_time"] == 0,
-            "clipping": clipping,
-            "agc_eps": group["agc_eps"],
+            **clipping_numbers({**group, "clipping": group["agc_clipping_value"]}),
             "minus_inverse_size": -1 / max(blocks.size, 1),
             "minus_inverse_entries": -1 / max(entries, 1),
             "inverse_freedom": 1 / max(entries - 1, 1),
@@ -238,10 +215,7 @@ class Ranger21(BlockOptimizer):
     ) -> None:
         """Update the momentum of this parity and the second moment v in place."""
         blocks = h.blocks
-        if h.clips:
-            norm, limit = blocks.norm(g), blocks.norm(p).clamp_min(h.agc_eps) * h.clipping
-            excess = (limit / norm.clamp_min(1e-6)).sub_(1.0)
-            g = g * (excess * less(limit, norm)).add_(1.0)
+        g = clipped(p, g, h)
         if h.centralizes:
             g = g + blocks.sum(g) * h.minus_inverse_size
         if h.normalizes:  # in place on copies, which stay sharded as g is

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Integer, Number, OrNone
 from optimizers._math import Blocks, resolve
 from optimizers._sgd import check_nesterov, sgd_numbers
@@ -110,20 +110,7 @@ class RMSGD(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "beta": beta,
-            "step_size": step_size,
-            "gamma": gamma,
-            "linear": linear,
-            "min_lr": min_lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)

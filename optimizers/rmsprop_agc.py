@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._agc import ClippedOptimizer, clipped, clipping_numbers
+from optimizers._base import options
 from optimizers._check import Check, Flag, Number
 from optimizers._math import TINY, Blocks
 from optimizers._slots import Slot
@@ -94,20 +95,7 @@ class RMSprop_AGC(ClippedOptimizer):  # noqa: N801
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "centered": centered,
-            "clipping": clipping,
-            "agc_eps": agc_eps,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

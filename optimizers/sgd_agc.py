@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._agc import ClippedOptimizer, clipped, clipping_numbers
+from optimizers._base import options
 from optimizers._math import Blocks
 from optimizers._sgd import check_nesterov, sgd_numbers, sgd_step
 from optimizers._slots import Slot
@@ -83,19 +84,7 @@ class SGD_AGC(ClippedOptimizer):  # noqa: N801
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "clipping": clipping,
-            "agc_eps": agc_eps,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from optimizers._base import options
 from optimizers._check import Check, Number
 from optimizers._math import Blocks
 from optimizers._projection import ProjectedOptimizer, descend, projection_hyper
@@ -91,21 +92,7 @@ class SGDP(ProjectedOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "eps": eps,
-            "delta": delta,
-            "wd_ratio": wd_ratio,
-            "channel_dims": channel_dims,
-            "channel_groups": channel_groups,
-            "channel_wise": channel_wise,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from optimizers._adam import decay_numbers, decayed
-from optimizers._base import BlockOptimizer
+from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Integer, Number, OrNone
 from optimizers._math import Blocks
 from optimizers._slots import Slot
@@ -102,17 +102,7 @@ class Shampoo(BlockOptimizer):
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "weight_decouple": weight_decouple,
-            "matrix_eps": matrix_eps,
-            "preconditioning_compute_steps": preconditioning_compute_steps,
-            "max_preconditioner_dim": max_preconditioner_dim,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults, impl)
+        super().__init__(params, options(locals()), impl)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
