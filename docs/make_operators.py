@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch._decomp import core_aten_decompositions
 from torch._ops import OpOverload
 
 import autogroup.rules
 from autogroup.capture.schema import schema_arguments
+from autogroup.infer.lowering import recipe
 from autogroup.registry import coverage, lookup
-
-_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # pyright: ignore[reportPrivateUsage]
 
 PAGE = Path(__file__).with_name("operators.md")
 OPERATORS = Path(__file__).parents[1] / "tests" / "zoo" / "ops.json"
@@ -65,8 +63,7 @@ def account(name: str) -> str | None:
         return f"rule `{entry.rule.__name__}` of {entry.family}"
     if not any("Tensor" in str(argument.type) for argument in schema_arguments(op)):
         return "takes no tensor, so nothing can scale"
-    composite = op.has_kernel_for_dispatch_key(_COMPOSITE)  # as in autogroup/infer/lowering.py
-    return "decomposed by torch" if composite or op in core_aten_decompositions() else None
+    return "decomposed by torch" if recipe(op) else None
 
 
 def occurrences() -> tuple[int, Mapping[str, int]]:

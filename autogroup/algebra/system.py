@@ -8,7 +8,7 @@ demands that forms be equal, or zero, that is one linear equation; what is left 
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import prod
 from typing import NamedTuple
@@ -42,6 +42,7 @@ class System(Blocks):
         super().__init__("", (), torch.arange(0))
         self.alive = True
         self.equations: list[Equations] = []
+        """Those that uniting labels did not solve."""
         self.eps_labels: list[Tensor] = []
         self._gauges: list[tuple[int, int]] = []
         """Ranges of variables whose gauge is left, in order."""
@@ -154,10 +155,6 @@ class System(Blocks):
             self.unite(variables[:, 0], variables[:, 1])
         elif variables.numel():
             self.equations.append(Equations(degrees, variables))
-
-    def pending(self) -> Iterator[Equations]:
-        """Return the equations that uniting labels did not solve."""
-        yield from self.equations
 
 
 def _parts(factors: Sequence[Factor]) -> list[tuple[Factor, ...]]:

@@ -20,6 +20,11 @@ def _table() -> dict[Any, Any]:
     return dict(core_aten_decompositions())
 
 
+def recipe(op: OpOverload) -> Any:
+    """Return torch's function that consists of simpler operators than ``op`` does; ``None`` if there is none."""
+    return _table().get(op) or (op.decompose if op.has_kernel_for_dispatch_key(_COMPOSITE) else None)
+
+
 def decomposition(node: fx.Node) -> fx.Graph | None:
     """Trace what the operator of ``node`` consists of.
 
@@ -28,12 +33,8 @@ def decomposition(node: fx.Node) -> fx.Graph | None:
         no decomposition for the operator, or it does not run on these arguments.
     """
     op = node.target
-    if not isinstance(op, OpOverload):
-        return None
-    recipe = _table().get(op)
-    if recipe is None and op.has_kernel_for_dispatch_key(_COMPOSITE):
-        recipe = op.decompose
-    if recipe is None:
+    parts = recipe(op) if isinstance(op, OpOverload) else None
+    if parts is None:
         return None
     leaves, spec = pytree.tree_flatten((node.args, dict(node.kwargs)))
     values = [leaf.meta.get("val") if isinstance(leaf, fx.Node) else leaf for leaf in leaves]
@@ -44,7 +45,7 @@ def decomposition(node: fx.Node) -> fx.Graph | None:
         for place, tensor in zip(places, tensors, strict=True):
             filled[place] = tensor
         args, kwargs = pytree.tree_unflatten(filled, spec)
-        return recipe(*args, **kwargs)
+        return parts(*args, **kwargs)
 
     try:
         graph = make_fx(call, tracing_mode="fake")(*(values[i] for i in places)).graph

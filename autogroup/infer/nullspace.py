@@ -64,7 +64,7 @@ def solve(system: System, rank: Tensor) -> Solution:
 
 def _simplified(system: System) -> tuple[Tensor, Tensor]:
     """Unite what equations of two terms say is equal, until only longer equations are left."""
-    variables, coefficients = _stacked(list(system.pending()))
+    variables, coefficients = _stacked(system.equations)
     while True:
         variables = system.find(variables)
         variables, coefficients = _collected(variables, coefficients)

@@ -20,8 +20,8 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from autogroup.capture import Capture
-from autogroup.infer.splits.operators import GROUPED, SUMS, Reader, operands, operator_of, shape_of
-from autogroup.infer.splits.operators import argument as argument_of
+from autogroup.infer.operators import GROUPED, SUMS, Reader, operands, operator_of, shape_of
+from autogroup.infer.operators import argument as argument_of
 from autogroup.report import Role
 
 _CONVS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution")

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from torch import nn
 from autogroup import cli, load, report
 from autogroup.commands import source
 from autogroup.report import Report
+from tests.autogroup.wrong_files import wrong_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -318,31 +318,14 @@ def test_a_lock_and_a_rule_are_both_checked(code: Path, tmp_path: Path, capsys: 
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
-def wrong_source(kind: str, folder: Path) -> str:
-    path = folder / "wrong.pt2"
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "empty":
-        path.touch()
-    elif kind == "text":
-        path.write_text("hello\n")
-    elif kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("notes.txt", "hello")
-    elif kind == "state dict":
-        torch.save({"weight": torch.zeros(2)}, path)
-    elif kind == "truncated":
-        torch.save({"weight": torch.zeros(2000)}, path)
-        path.write_bytes(path.read_bytes()[:1000])
-    return str(path)
-
-
-@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "text", "zip", "state dict", "truncated"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "directory", "empty", "text", "zip of something", "state dict", "truncated"]
+)
 @pytest.mark.parametrize("command", ["inspect", "explain", "lint"])
 def test_a_wrong_file_is_exit_code_2(
     kind: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = run(capsys, command, wrong_source(kind, tmp_path), *(["w"] if command == "explain" else []))
+    status, out, err = run(capsys, command, wrong_file(kind, tmp_path), *(["w"] if command == "explain" else []))
     assert (status, out) == (2, "")
     assert "wrong.pt2" in one_line(err)
 

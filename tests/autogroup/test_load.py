@@ -23,6 +23,7 @@ from autogroup.errors import LoadError, UntrustedError
 from autogroup.load import Loaded, analyze_capture, load
 from autogroup.readers import named
 from autogroup.readers.pickled import unsafe_globals
+from tests.autogroup.wrong_files import wrong_file
 
 needs_torchvision = pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
 needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
@@ -337,36 +338,6 @@ def test_a_file_with_another_object_is_named(tmp_path: Path) -> None:
 # --- files that are something else ------------------------------------------------------------------------------
 
 
-def make_wrong_file(kind: str, folder: Path, exported: Path) -> Path:
-    path = folder / "wrong.pt2"
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "empty":
-        path.touch()
-    elif kind == "text":
-        path.write_text("hello\n")
-    elif kind == "zip of something":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("notes.txt", "hello")
-    elif kind == "truncated":
-        path.write_bytes(exported.read_bytes()[:2000])
-    elif kind == "truncated pickle":
-        torch.save({"weight": torch.zeros(100)}, path, _use_new_zipfile_serialization=False)
-        path.write_bytes(path.read_bytes()[:200])
-    elif kind == "torchscript":
-        path = folder / "script.pt"
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in ("script/constants.pkl", "script/data.pkl", "script/code/__torch__.py"):
-                archive.writestr(name, "")
-    elif kind == "safetensors":
-        path = folder / "weights.safetensors"
-        path.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    elif kind == "python":
-        path = folder / "model.py"
-        path.write_text("")
-    return path
-
-
 WRONG = {
     "missing": "no such file",
     "directory": "is a directory",
@@ -382,10 +353,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_file_is_one_clear_error(kind: str, tmp_path: Path, exported: Path) -> None:
-    message = error_of(make_wrong_file(kind, tmp_path, exported))
+def test_a_wrong_file_is_one_clear_error(kind: str, tmp_path: Path) -> None:
+    message = error_of(wrong_file(kind, tmp_path))
     assert WRONG[kind] in message
     assert not message.startswith("[Errno")
+
+
+def test_a_truncated_export_is_one_clear_error(tmp_path: Path, exported: Path) -> None:
+    path = tmp_path / "wrong.pt2"
+    path.write_bytes(exported.read_bytes()[:2000])
+    assert "truncated or damaged" in error_of(path)
 
 
 # --- the user's own code ----------------------------------------------------------------------------------------

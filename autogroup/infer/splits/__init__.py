@@ -23,8 +23,8 @@ from torch import Tensor
 from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.labels import INDEPENDENT
 from autogroup.capture import Capture
+from autogroup.infer.operators import Reader, shape_of
 from autogroup.infer.splits.flow import Stop, Trace
-from autogroup.infer.splits.operators import Reader, shape_of
 from autogroup.infer.splits.walk import Walk
 from autogroup.report import Split
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.domain import Dependence, Factor, Key, Value
 from autogroup.algebra.labels import INDEPENDENT, align
-from autogroup.infer.splits.operators import SUMS, Reader, batch_dims, operator_of, shape_of
+from autogroup.infer.operators import SUMS, Reader, batch_dims, operator_of, shape_of
 
 Labels = Mapping[int, Tensor]
 """Dim of the parameter → where its indices are in a value."""

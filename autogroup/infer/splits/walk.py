@@ -23,6 +23,18 @@ from autogroup.algebra.blocks import Blocks
 from autogroup.algebra.context import Context
 from autogroup.algebra.labels import align
 from autogroup.capture import Capture
+from autogroup.infer.operators import (
+    GROUPED,
+    SUMS,
+    Operator,
+    Reader,
+    argument,
+    bias_dim,
+    operands,
+    operator_of,
+    shape_of,
+    weight_layout,
+)
 from autogroup.infer.splits.flow import (
     Flow,
     Read,
@@ -34,18 +46,6 @@ from autogroup.infer.splits.flow import (
     stop_all,
     value_of,
     with_labels,
-)
-from autogroup.infer.splits.operators import (
-    GROUPED,
-    SUMS,
-    Operator,
-    Reader,
-    argument,
-    bias_dim,
-    operands,
-    operator_of,
-    shape_of,
-    weight_layout,
 )
 from autogroup.registry import lookup
 

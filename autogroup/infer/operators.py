@@ -1,4 +1,4 @@
-"""What an operator does to the rows of a weight, as far as splits are concerned: by schema, tags and rule family."""
+"""What an operator does to the rows of a weight, for splits and roles: by schema, tags and rule family."""
 
 from __future__ import annotations
 
