@@ -10,6 +10,7 @@ from torch.optim.optimizer import ParamsT
 from optimizers._base import BlockOptimizer, options
 from optimizers._math import TINY, Blocks
 from optimizers._slots import Slot
+from optimizers._transport import step_and_transport
 
 
 class AdamSRT(BlockOptimizer):
@@ -106,18 +107,12 @@ class AdamSRT(BlockOptimizer):
     @staticmethod
     def rule(p: Tensor, g: Tensor, m: Tensor, v: Tensor, h: Any) -> None:
         """Update p, the first moment m and the second moment v in place."""
-        dot = h.blocks.dot
         if h.decays:
             g = (p * h.weight_decay).add_(g)
         m.lerp_(g, h.one_minus_beta1)
-        v.lerp_(dot(g, g), h.one_minus_beta2)
+        v.lerp_(h.blocks.dot(g, g), h.one_minus_beta2)
         den = v.sqrt().div_(h.root_b2).add_(h.eps)
-        if not h.transports:
+        if h.transports:
+            v.mul_(step_and_transport(p, m, den.reciprocal().mul_(h.minus_step), h.blocks, h.eps))
+        else:
             p.addcdiv_(m, den, value=h.minus_step)
-            return
-        x = p.clone()
-        p.addcdiv_(m, den, value=h.minus_step)
-        norm2 = dot(p, p).add_(h.eps)
-        along_m, along_x = dot(x, p).div_(norm2), dot(m, p).div_(norm2)
-        v.mul_(dot(x, x).div_(norm2))
-        m.mul_(along_m).addcmul_(x, along_x, value=-1)

@@ -9,6 +9,7 @@ from torch.optim.optimizer import ParamsT
 from optimizers._base import BlockOptimizer, options
 from optimizers._math import TINY, Blocks
 from optimizers._slots import Slot
+from optimizers._transport import step_and_transport
 
 
 class SGDMRT(BlockOptimizer):
@@ -93,18 +94,13 @@ class SGDMRT(BlockOptimizer):
     @staticmethod
     def rule(p: Tensor, g: Tensor, a: Tensor | None, h: Any) -> None:
         """Update p and the momentum a in place."""
-        dot = h.blocks.dot
         if h.decays:
             g = (p * h.weight_decay).add_(g)
         if a is None:
             p.add_(g * h.undamped, alpha=h.minus_lr)
             return
         a.mul_(h.momentum).add_(g, alpha=h.undamped)
-        if not h.transports:
+        if h.transports:
+            step_and_transport(p, a, h.minus_lr, h.blocks, TINY)  # a zero block has zero dot products: 0 / TINY = 0
+        else:
             p.add_(a, alpha=h.minus_lr)
-            return
-        x = p.clone()
-        p.add_(a, alpha=h.minus_lr)
-        norm2 = dot(p, p).add_(TINY)  # a zero block has zero dot products: 0 / TINY = 0
-        along_a, along_x = dot(x, p).div_(norm2), dot(a, p).div_(norm2)
-        a.mul_(along_a).addcmul_(x, along_x, value=-1)
