@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from autogroup.errors import RuleError as RuleError
     from autogroup.errors import UntrustedError as UntrustedError
     from autogroup.partition import Partition as Partition
+    from autogroup.render.graph.formats import save_graph as save_graph
+    from autogroup.render.graph.network import to_networkx as to_networkx
     from autogroup.render.table import print_table as print_table
     from autogroup.report import ParameterReport as ParameterReport
     from autogroup.report import Relation as Relation
@@ -38,6 +40,8 @@ _HOME = {
     "RuleError": "errors",
     "UntrustedError": "errors",
     "Partition": "partition",
+    "save_graph": "render.graph.formats",
+    "to_networkx": "render.graph.network",
     "print_table": "render.table",
     "ParameterReport": "report",
     "Relation": "report",

@@ -23,6 +23,9 @@ UNREADABLE, REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
 VERDICTS = ("invariant", "partial", "joint", "dead", "variant", "unknown", "unused")
 """Spelled out here so that ``--help`` needs no torch; a test holds it against ``report.VERDICTS``."""
 
+PICTURES = ("html", "dot", "mermaid", "graphml", "json")
+"""What ``graph`` writes; a test holds it against ``render.graph.FORMATS``."""
+
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64")
 RULES = {
     "timm": "weight decay as timm chooses it",
@@ -35,8 +38,9 @@ _INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(\w+))?")
 
 _SOURCE = (
     "package.module:callable, file.py:callable (a module, its class, or a function returning a module, (module, "
-    "args) or (module, args, kwargs)), torchvision:NAME, timm:NAME, hf:FOLDER (with a config.json), a .pt2 file of "
-    "torch.export, or a .pt/.pth file with a whole module (needs --trust)"
+    "args) or (module, args, kwargs)), torchvision:NAME, timm:NAME, hf:CONFIG (a config.json or its folder); or a "
+    "file: .pt2 of torch.export, TorchScript, a report of report.save, a pickled module (needs --trust), or tensors "
+    "(needs --arch): .safetensors, the index of several, .pt .pth .bin .ckpt, a distributed checkpoint"
 )
 _EPILOG = (
     "exit codes: 0 fine; 1 --verify refuted a claim, or lint found something; 2 bad usage or unreadable input; "
@@ -125,6 +129,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(explain)
     explain.add_argument("parameter", metavar="PARAMETER", help="full name, e.g. layer1.0.conv1.weight")
 
+    graph = commands.add_parser(
+        "graph",
+        help="write a page with table, tree and graph, or the graph as DOT, Mermaid, GraphML or JSON",
+        description="Writes a picture of the report. An earlier picture in FILE is replaced, any other file is not.",
+        epilog=_EPILOG,
+    )
+    _add_source(graph)
+    graph.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="out.html, .dot, .mmd, .graphml or .json; - is stdout"
+    )
+    graph.add_argument("--format", choices=PICTURES, help="by default what the suffix of FILE says")
+    graph.add_argument("--force", action="store_true", help="replace FILE whatever is in it")
+
     lint = commands.add_parser(
         "lint",
         help="list parameters that do nothing, disagreements with a known rule, or what a change regrouped",
@@ -152,7 +169,13 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         dest="inputs",
         help="one positional example input, e.g. 2x3x224x224 or 2x16:int64; repeat it for several; guessed if absent",
     )
-    command.add_argument("--mode", choices=("train", "eval"), help="default: train; an exported program has its own")
+    command.add_argument(
+        "--arch",
+        metavar="NAME",
+        help="the architecture of a file of tensors: torchvision:NAME, timm:NAME, hf:CONFIG, package.module:callable "
+        "or file.py:callable; its names and shapes must be those of the file",
+    )
+    command.add_argument("--mode", choices=("train", "eval"), help="default: train")
     command.add_argument("--trust", action="store_true", help="let code stored in a pickle file run")
 
 

@@ -120,8 +120,7 @@ class Partition:
     def _is_union(self, dims: tuple[int, ...], groups: int) -> bool:
         """Whether the blocks of ``(dims, groups)`` are unions of blocks of this partition."""
         coarse = Partition.from_dims(self.shape, dims, groups).labels
-        shape = torch.broadcast_shapes(coarse.shape, self.labels.shape)
-        fine, coarse = self.labels.expand(shape).reshape(-1), coarse.expand(shape).reshape(-1)
+        fine, coarse = (labels.reshape(-1) for labels in torch.broadcast_tensors(self.labels, coarse))
         owner = torch.empty(self.num_blocks, dtype=torch.int64)
         owner[fine] = coarse
         return bool((owner[fine] == coarse).all())
@@ -133,8 +132,7 @@ class Partition:
         """
         if any(mine == 1 < theirs for mine, theirs in zip(self.labels.shape, other.labels.shape, strict=True)):
             return False  # a block of this one runs along an axis on which the other one is not constant
-        shape = torch.broadcast_shapes(self.labels.shape, other.labels.shape)
-        fine, coarse = self.labels.expand(shape).reshape(-1), other.labels.expand(shape).reshape(-1)
+        fine, coarse = (labels.reshape(-1) for labels in torch.broadcast_tensors(self.labels, other.labels))
         held = fine != OUTSIDE
         owner = torch.full((self.num_blocks,), OUTSIDE, dtype=torch.int64)
         owner[fine[held]] = coarse[held]

@@ -18,7 +18,7 @@ MAX_LINES = 400
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
     __main__ cli commands demo load readers render lint lock api recipes certificate infer rules registry algebra report
-    groups symmetry partition capture errors
+    groups symmetry partition tensors capture errors
 """.split()
 FOLDERS = {"commands", "readers", "render", "lint", "certificate", "infer", "rules", "algebra", "capture"}
 

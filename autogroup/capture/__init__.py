@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
 from autogroup.capture.liveness import remove_dead_code
 from autogroup.capture.schema import written_placeholders
-from autogroup.capture.subject import Subject
-from autogroup.capture.tracing import TRACES, Traced
 from autogroup.capture.untouched import untouched
 from autogroup.capture.unwrap import clean_fqn, unwrap
 from autogroup.errors import CaptureError
+
+if TYPE_CHECKING:
+    from autogroup.capture.subject import Subject
+    from autogroup.capture.tracing import Traced
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, 
         >>> [str(node.target) for node in captured.graph.nodes if node.op == "call_function"]
         ['aten.linear.default']
     """
+    # Imported here: a graph that comes from a file needs none of the tracers, which take a second to import.
+    from autogroup.capture.subject import Subject
+    from autogroup.capture.tracing import TRACES
+
     if mode not in ("train", "eval"):
         raise CaptureError(f"mode is {mode!r}; it must be 'train' or 'eval'")
     subject = Subject.of(unwrap(model), args, kwargs)

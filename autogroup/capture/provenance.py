@@ -22,7 +22,7 @@ _TORCH = str(Path(torch.__file__).parent) + "/"
 _TORCH_MODULES = _TORCH + "nn/modules/"
 _STDLIB = sysconfig.get_paths()["stdlib"] + "/"
 _PACKAGE = Path(__file__).parent.parent
-_OWN_CODE = (f"{_PACKAGE}/capture/", f"{_PACKAGE}/api.py", f"{_PACKAGE}/cli.py", f"{_PACKAGE}/load.py")
+_OWN_CODE = tuple(f"{_PACKAGE}/{part}" for part in ("capture/", "readers/", "api.py", "cli.py", "load.py"))
 _MODULE_CALL = nn.Module._call_impl.__code__  # pyright: ignore[reportPrivateUsage]
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 

@@ -43,8 +43,8 @@ def _findings(rule: str | None, loaded: Loaded, report: Report) -> tuple[Finding
     if rule == "hf":
         if loaded.model is None:
             raise LoadError(
-                f"{loaded.label}: --against hf looks at the classes of modules, which an exported program does not "
-                "have; name the code instead, as in file.py:callable"
+                f"{loaded.label}: --against hf looks at the classes of modules, which an exported program and a report "
+                "do not have; name the code instead, as in file.py:callable"
             )
         return against_transformers(report, loaded.model)
     return against_names(report) if rule == "names" else lint(report)

@@ -3,46 +3,82 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from autogroup import api, load
-from autogroup.errors import InputError
-from autogroup.load import Loaded
+from autogroup import load
+from autogroup.capture import Capture
+from autogroup.errors import InputError, LoadError
+from autogroup.load import Loaded, LoadedModel, LoadedTensors
 from autogroup.report import Report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load_source(arguments: argparse.Namespace) -> Loaded:
+    """Load the SOURCE as the options say; warn on stderr if that ran code from a file.
+
+    Raises:
+        AutogroupError: whatever ``load`` raises.
+    """
+    loaded = load.load(arguments.source, trust=arguments.trust, arch=arguments.arch)
+    if loaded.warning:
+        print(f"autogroup: warning: {loaded.warning}", file=sys.stderr)
+    return loaded
 
 
 def analyze_source(arguments: argparse.Namespace) -> tuple[Loaded, Report]:
     """Load the SOURCE and analyze it as the options say.
 
     Raises:
-        InputError: an exported program was given inputs or another mode.
+        InputError: an exported program or a report was given inputs or another mode.
+        LoadError: the file has no graph.
         AutogroupError: whatever ``load`` and ``analyze`` raise.
     """
-    loaded = load.load(arguments.source, trust=arguments.trust)
-    if loaded.capture is not None:
-        if arguments.inputs:
-            raise InputError(f"{loaded.label}: the input sizes of an exported program are fixed; drop --input")
-        if arguments.mode not in (None, loaded.capture.mode):
-            raise InputError(
-                f"{loaded.label}: was exported in mode {loaded.capture.mode}, which --mode cannot change: export the "
-                "model again in the other mode"
-            )
-        return loaded, load.analyze_capture(loaded.capture)
-    assert loaded.model is not None
-    args, kwargs = example_inputs(loaded, arguments)
-    return loaded, api.analyze(loaded.model, args, kwargs, mode=arguments.mode or "train")
+    loaded = load_source(arguments)
+    return loaded, report_of(loaded, arguments)
+
+
+def report_of(loaded: Loaded, arguments: argparse.Namespace) -> Report:
+    """Return the report of what was loaded; see ``analyze_source``."""
+    match loaded.content:
+        case Report() as report:
+            if arguments.inputs or arguments.mode not in (None, report.capture.get("mode")):
+                raise InputError(f"{loaded.label}: is a report, already analyzed; drop --input and --mode")
+        case LoadedTensors():
+            raise LoadError(f"{loaded.label}: {load.NO_GRAPH}")
+        case Capture() as capture:
+            if arguments.inputs:
+                raise InputError(f"{loaded.label}: the input sizes of an exported program are fixed; drop --input")
+            report = _of_capture(loaded.label, capture, arguments.mode or "train")
+        case LoadedModel(model=model):
+            # Imported here, since an exported program does without: it imports the tracers.
+            from autogroup import api
+
+            args, kwargs = example_inputs(loaded, arguments)
+            report = api.analyze(model, args, kwargs, mode=arguments.mode or "train")
+    notes = [*report.capture.get("notes", ()), *loaded.notes]
+    return replace(report, capture={**report.capture, "notes": notes}) if loaded.notes else report
+
+
+def _of_capture(label: str, capture: Capture, mode: str) -> Report:
+    try:
+        return load.analyze_capture(capture, mode=mode)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from error
 
 
 def example_inputs(
     loaded: Loaded, arguments: argparse.Namespace
 ) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:
     """Return the inputs of the command line, else those that came with the model, else ``None`` to guess them."""
+    if not isinstance(loaded.content, LoadedModel):
+        return None, None
     if not arguments.inputs:
-        return loaded.args, loaded.kwargs
-    parameter = next(iter(loaded.model.parameters()), None) if loaded.model else None
+        return loaded.content.args, loaded.content.kwargs
+    parameter = next(iter(loaded.content.model.parameters()), None)
     device = "cpu" if parameter is None or parameter.is_meta else str(parameter.device)
     return tuple(example(shape, dtype, device) for shape, dtype in arguments.inputs), None
 
@@ -54,6 +90,8 @@ def example(shape: tuple[int, ...], dtype: str, device: str) -> Tensor:
         >>> example((2, 2), "int64", "cpu").tolist()
         [[0, 1], [0, 1]]
     """
+    import torch
+
     kind: torch.dtype = getattr(torch, dtype)
     if kind.is_floating_point or kind.is_complex:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, kind)

@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions
 from torch._ops import OpOverload
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # pyright: ignore[reportPrivateUsage]
@@ -17,6 +15,8 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd  # pyright: ignore[r
 
 @cache
 def _table() -> dict[Any, Any]:
+    from torch._decomp import core_aten_decompositions  # slow to import, and few graphs need it
+
     return dict(core_aten_decompositions())
 
 
@@ -32,6 +32,8 @@ def decomposition(node: fx.Node) -> fx.Graph | None:
         A graph whose placeholders are the tensors among the node's arguments, in order; ``None`` if torch has
         no decomposition for the operator, or it does not run on these arguments.
     """
+    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import, and few graphs need it
+
     op = node.target
     parts = recipe(op) if isinstance(op, OpOverload) else None
     if parts is None:

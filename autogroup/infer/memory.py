@@ -13,9 +13,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate
 
 from autogroup.algebra.domain import Value
 from autogroup.capture.schema import aliased, storage_of, written
@@ -63,7 +64,13 @@ def view_source(node: fx.Node) -> fx.Node | None:
 
 def _is_view_when_run(node: fx.Node, source: Tensor) -> bool:
     """Run the operator once more on its fake input and see whether memory is shared."""
-    args, kwargs = map_arg((node.args[1:], dict(node.kwargs)), lambda n: n.meta.get("val"))
+
+    def here(argument: Any) -> Any:
+        if isinstance(argument, torch.device) and source.device.type == "meta":
+            return source.device  # a graph from a file has no device of its own
+        return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
+
+    args, kwargs = map_aggregate((node.args[1:], dict(node.kwargs)), here)
     operation: Callable[..., Any] = node.target  # pyright: ignore[reportAssignmentType]
     with getattr(source, "fake_mode", None) or nullcontext():
         again = operation(source, *args, **kwargs)

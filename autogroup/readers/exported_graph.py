@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._ops import HigherOrderOperator, OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autogroup.capture import Capture
 from autogroup.capture.liveness import remove_dead_code
+from autogroup.capture.schema import schema_arguments
+from autogroup.readers.exported_mode import as_batch_norm, recorded_mode
 from autogroup.readers.serialized import Json, UnsupportedError, decode, empty, module_of, number, single, source_of
 
 _TARGET = re.compile(r"torch\.ops\.(\w+)\.(\w+)(?:\.(\w+))?")
+_READ_OUTPUTS = ("user_output", "loss_output")
 _ASSERTION = re.compile(r"torch\.ops\.aten\.(_assert|sym_constrain).*")
 _INLINED = re.compile(r"torch\.ops\.higher_order\.(wrap_\w+|tag_activation_checkpoint|invoke_subgraph|hints_wrapper)")
-_MODE_ARGUMENTS = ("training", "train", "is_training")
 
 
 class GraphBuilder:
@@ -44,9 +45,10 @@ class GraphBuilder:
         """Build everything and say how it came about."""
         serialized: Json = self.module["graph"]
         names: dict[str, Any] = {}
-        with FakeTensorMode():
-            self._inputs(serialized, names)
-            self.graph.output(tuple(self._nodes(serialized, names)))
+        self._inputs(serialized, names)
+        outputs = zip(self._nodes(serialized, names), self.module["signature"]["output_specs"], strict=True)
+        # A functional graph also returns the new running statistics, which are no part of a loss.
+        self.graph.output(tuple(node for node, spec in outputs if single(spec)[0] in _READ_OUTPUTS))
         mode = "train" if True in self.modes or not self.modes else "eval"
         remove_dead_code(self.graph)
         return Capture(
@@ -109,10 +111,9 @@ class GraphBuilder:
     def _notes(self, mode: str, version: str) -> tuple[str, ...]:
         notes = [f"read from an exported program (torch {version})"]
         if mode == "eval":
-            notes.append(
-                "exported in evaluation mode: batch norm uses its running statistics there and absorbs no scale; "
-                "export the model after model.train() for the training graph"
-            )
+            notes.append("exported in evaluation mode, in which norms with running statistics absorb no scale")
+        elif False in self.modes:
+            notes.append("some norms were exported in evaluation mode: they use running statistics and absorb no scale")
         if self.module["graph"].get("sym_int_values"):
             notes.append("dynamic sizes are analyzed at the sizes of the example inputs")
         if self.higher_order:
@@ -177,23 +178,21 @@ class GraphBuilder:
             names[outputs[0]] = call
             return
         call.meta["val"] = values if tags == ["as_tensors"] else tuple(values)
+        plain = as_batch_norm(target, args)
         for index, (name, value) in enumerate(zip(outputs, values, strict=True)):
+            if plain is not None and not index:
+                norm = names[name] = self.graph.call_function(torch.ops.aten.batch_norm.default, plain)
+                norm.meta.update(where, val=value)
+                continue
             item = self.graph.call_function(operator.getitem, (call, index))
             item.meta.update(where, val=value)
             names[name] = item
 
     def _note_mode(self, target: OpOverload, args: tuple[Any, ...], kwargs: Json) -> None:
         """Remember whether an operator was recorded in training or in evaluation mode."""
-        if "no_training" in str(target):
-            self.modes.add(False)
-        for position, argument in enumerate(_schema_arguments(target)):
-            if argument.name in _MODE_ARGUMENTS:
-                value = args[position] if position < len(args) else kwargs.get(argument.name, argument.default_value)
-                self.modes.add(bool(value))
-
-
-def _schema_arguments(target: OpOverload) -> list[Any]:
-    return target._schema.arguments  # pyright: ignore[reportPrivateUsage]
+        flag = recorded_mode(target, args, kwargs)
+        if flag is not None:
+            self.modes.add(flag)
 
 
 def _identifier(name: str) -> str:
@@ -228,7 +227,7 @@ def _arguments(target: OpOverload, inputs: list[Json], names: dict[str, Any]) ->
     given = {item["name"]: item for item in inputs}
     args: list[Any] = []
     kwargs: Json = {}
-    for argument in _schema_arguments(target):
+    for argument in schema_arguments(target):
         item = given.pop(argument.name, None)
         if item is None:
             continue

@@ -78,12 +78,13 @@ def real(value: float | str) -> float:
 
 
 def empty(meta: Json) -> Tensor:
-    """Return a tensor of the described shape, strides and dtype; call it under a fake tensor mode.
+    """Return a tensor of the described shape, strides and dtype, without memory for its values.
 
-    The device of the file is dropped: a program exported on another machine is analyzed on the CPU.
+    The device of the file is dropped. It is a meta tensor rather than a fake one since the first fake tensor of a
+    process imports much of torch's compiler, which takes longer than all the rest.
     """
     sizes, strides = ([int(number(n)) for n in meta[key]] for key in ("sizes", "strides"))
-    tensor = torch.empty_strided(sizes, strides, dtype=DTYPES[meta["dtype"]])
+    tensor = torch.empty_strided(sizes, strides, dtype=DTYPES[meta["dtype"]], device="meta")
     return tensor.requires_grad_(bool(meta["requires_grad"]) and tensor.is_floating_point())
 
 

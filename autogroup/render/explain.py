@@ -14,7 +14,7 @@ from autogroup.render.console import make_console, plural, shape_text, verdict_t
 from autogroup.report import ParameterReport, Report, Split, Step
 from autogroup.symmetry import power_text
 
-_LAST = {
+ENDINGS = {
     "invariant": "here the scale is removed",
     "partial": "here the scale of the named rows is removed",
     "joint": "here it scales only together with its partners",
@@ -23,6 +23,7 @@ _LAST = {
     "unknown": "no rule knows this operator",
     "unused": "the path ends here",
 }
+"""What the last step of a path means, by verdict."""
 
 
 def find_parameter(report: Report, name: str) -> ParameterReport:
@@ -81,7 +82,7 @@ def print_explanation(report: Report, name: str, *, console: Console | None = No
         console.print(_step_line(number, step, digits), overflow="fold")
         if step.note:
             console.print(Padding(Text(step.note, style="dim"), (0, 0, 0, digits + 4), expand=False))
-    console.print(Text(f"{' ' * (digits + 2)}= {_LAST[parameter.verdict]}"))
+    console.print(Text(f"{' ' * (digits + 2)}= {ENDINGS[parameter.verdict]}"))
 
 
 def _facts(parameter: ParameterReport) -> list[Text]:
@@ -101,7 +102,7 @@ def _facts(parameter: ParameterReport) -> list[Text]:
         lines.append(Text(f"tied with: {', '.join(parameter.aliases)}"))
     if parameter.roles != ("other",):
         lines.append(Text(f"role: {' and '.join(parameter.roles)}"))
-    lines += [Text(_split_text(split)) for split in parameter.splits]
+    lines += [Text(split_text(split)) for split in parameter.splits]
     if not parameter.trainable:
         lines.append(Text("frozen: requires no gradient"))
     if parameter.eps:
@@ -111,8 +112,8 @@ def _facts(parameter: ParameterReport) -> list[Text]:
     return lines
 
 
-def _split_text(split: Split) -> str:
-    """One logical matrix of a fused parameter."""
+def split_text(split: Split) -> str:
+    """Describe one logical matrix of a fused parameter."""
     ranges = ", ".join(f"{start}:{stop}" for start, stop in split.rows)
     many = f" in {split.matrices} equal parts" if split.matrices > 1 else ""
     return f"part: {ranges} of dim {split.dim}{many}, read by {split.consumer} in {split.module or '(model)'}"

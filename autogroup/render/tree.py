@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from autogroup.render.console import STYLES, make_console, partition_text, plural, shape_text, tally, verdict_text
+from autogroup.render.console import STYLES, make_console, plural, tally, verdict_text
+from autogroup.render.modules import Module, module_tree, parameter_cells, span
 from autogroup.render.table import summary
-from autogroup.report import VERDICTS, ParameterReport, Report
-
-
-@dataclass
-class _Module:
-    """A module: its parameters by last name, its children by last name."""
-
-    parameters: dict[str, ParameterReport] = field(default_factory=dict[str, ParameterReport])
-    children: dict[str, _Module] = field(default_factory=dict[str, "_Module"])
-
-    def everything(self) -> list[ParameterReport]:
-        """All parameters below this module."""
-        below = [p for child in self.children.values() for p in child.everything()]
-        return [*self.parameters.values(), *below]
-
-    def look(self) -> tuple[object, ...]:
-        """What is printed of this module without its own name; equal looks are shown once."""
-        own = tuple((name, *_cells(p)) for name, p in self.parameters.items())
-        return own, tuple((name, child.look()) for name, child in self.children.items())
+from autogroup.report import VERDICTS, Report
 
 
 def print_tree(
@@ -55,13 +36,7 @@ def print_tree(
         1 parameter, 3 elements: 1 unused (3)
     """
     console = console or make_console(file)
-    root = _Module()
-    for parameter in report.parameters.values() if only is None else report.only(only):
-        *path, last = parameter.name.split(".")
-        module = root
-        for name in path:
-            module = module.children.setdefault(name, _Module())
-        module.parameters[last] = parameter
+    root = module_tree(report.parameters.values() if only is None else report.only(only))
     tree = Tree(_heading("(model)", root), guide_style="bright_black")
     _grow(tree, root)
     console.print(tree)
@@ -69,31 +44,17 @@ def print_tree(
         console.print(Text(line))
 
 
-def _grow(branch: Tree, module: _Module) -> None:
+def _grow(branch: Tree, module: Module) -> None:
     for name, parameter in module.parameters.items():
-        shape, partition, _ = _cells(parameter)
+        shape, partition, _ = parameter_cells(parameter)
         leaf = Text.assemble(name, "  ", (shape, "dim"), f"  {partition}" if parameter.partition else "", "  ")
         branch.add(leaf.append_text(verdict_text(parameter)))
-    for _, run in groupby(module.children.items(), key=lambda item: item[1].look()):
-        alike = list(run)
-        names = [name for name, _ in alike]
-        _grow(branch.add(_heading(_span(names), alike[0][1], copies=len(names))), alike[0][1])
+    for run in module.runs():
+        first = next(iter(run.values()))
+        _grow(branch.add(_heading(span(list(run)), first, copies=len(run))), first)
 
 
-def _cells(parameter: ParameterReport) -> tuple[str, str, str]:
-    return shape_text(parameter.shape), partition_text(parameter), verdict_text(parameter).plain
-
-
-def _span(names: list[str]) -> str:
-    """Return ``0-11`` for consecutive numbers, else the names one by one."""
-    if len(names) > 2 and all(n.isdecimal() for n in names):
-        first = int(names[0])
-        if [str(first + i) for i in range(len(names))] == names:
-            return f"{names[0]}-{names[-1]}"
-    return ", ".join(names)
-
-
-def _heading(name: str, module: _Module, copies: int = 1) -> Text:
+def _heading(name: str, module: Module, copies: int = 1) -> Text:
     counts = tally(module.everything())
     text = Text.assemble((name, "bold"), "  ")
     if copies > 1:
