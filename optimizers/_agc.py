@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from optimizers._base import BlockOptimizer
-from optimizers._check import Check, Number, OrNone, check_partition_keys
-from optimizers._math import Blocks, clip_blocks, resolve, rows
+from optimizers._base import BlockOptimizer, stated_blocks
+from optimizers._check import Check, Number, OrNone
+from optimizers._math import Blocks, clip_blocks, rows
 
 
 class ClippedOptimizer(BlockOptimizer):
@@ -17,9 +17,7 @@ class ClippedOptimizer(BlockOptimizer):
 
     def partition(self, group: Mapping[str, Any], shape: tuple[int, ...]) -> Blocks:
         """Return the units of clipping: the group's blocks, or the rows."""
-        dims, count = check_partition_keys(group["channel_dims"], group["channel_groups"])
-        stated = resolve(shape, dims, count)
-        return rows(shape) if dims is None else stated
+        return stated_blocks(group, shape, rows)
 
 
 def clipping_numbers(group: Mapping[str, Any]) -> dict[str, float | bool]:

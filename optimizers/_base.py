@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from optimizers._check import CHECKS, Check, check_options, check_partition_keys
+from optimizers._check import CHECKS, Check, check_options, check_partition_keys, label
 from optimizers._compile import Compiler
 from optimizers._math import Blocks, elementwise, resolve
 from optimizers._paths import Row, Shared, run_compiled, run_foreach, run_loop
@@ -30,6 +30,15 @@ def options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a group, in the first line of a constructor from its ``locals()``: each is written once."""
     others = ("self", "__class__", "params", "impl", "generator")
     return {name: value for name, value in arguments.items() if name not in others}
+
+
+def stated_blocks(
+    group: Mapping[str, Any], shape: tuple[int, ...], unstated: Callable[[tuple[int, ...]], Blocks]
+) -> Blocks:
+    """Return the blocks that the group states for a parameter of ``shape``, else ``unstated(shape)``."""
+    dims, count = check_partition_keys(group["channel_dims"], group["channel_groups"])
+    stated = resolve(shape, dims, count)
+    return unstated(shape) if dims is None else stated
 
 
 class BlockOptimizer(Optimizer):
@@ -136,11 +145,8 @@ class BlockOptimizer(Optimizer):
             raise ValueError(f"{self._label(group, i)}: {error}") from None
 
     def _label(self, group: dict[str, Any], i: int) -> str:
-        """Name a parameter in a message: its own name if known, else where it stands."""
-        if group.get("param_names"):
-            return f"parameter '{group['param_names'][i]}'"
-        k = next(k for k, other in enumerate(self.param_groups) if other is group)
-        return f"parameter {i} of group {k} with shape {tuple(group['params'][i].shape)}"
+        """Name a parameter in a message."""
+        return label(self.param_groups, group, i)
 
     # --- the step -------------------------------------------------------------------------------------------------
 

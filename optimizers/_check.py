@@ -155,6 +155,14 @@ CHECKS: Mapping[str, Check] = {
 """Bounds by option name. An optimizer that means something else by a name overrides it in its own ``checks``."""
 
 
+def label(groups: Sequence[Mapping[str, Any]], group: Mapping[str, Any], i: int) -> str:
+    """Name parameter ``i`` of a group in a message: by its own name if known, else by where it stands."""
+    if group.get("param_names"):
+        return f"parameter '{group['param_names'][i]}'"
+    k = next(k for k, other in enumerate(groups) if other is group)
+    return f"parameter {i} of group {k} with shape {tuple(group['params'][i].shape)}"
+
+
 def check_options(owner: str, group: Mapping[str, Any], names: Sequence[str], checks: Mapping[str, Check]) -> None:
     """Check the options ``names`` of one group.
 

@@ -12,6 +12,7 @@ from optimizers._check import Check, Flag, Integer, Number
 from optimizers._math import TINY, Blocks, resolve
 from optimizers._paths import Row
 from optimizers._slots import Slot
+from optimizers._whole import placed
 
 
 class AdaHessian(BlockOptimizer):
@@ -42,8 +43,8 @@ class AdaHessian(BlockOptimizer):
         n_samples: draws of z per estimate, one backward pass each.
         maximize: go up instead of down.
         impl: ``"auto"``, ``"loop"``, ``"foreach"`` or ``"compiled"``.
-        generator: where the signs come from, on the device of the parameters; ``None``: torch's own. Ranks that train
-            one model need generators in the same state.
+        generator: where the signs come from, on the device of the parameters; ``None``: torch's own. Ranks that hold
+            copies of a parameter need generators in the same state, unless it is a DTensor.
 
     Every argument but ``params``, ``impl`` and ``generator`` can be set per group.
 
@@ -57,6 +58,8 @@ class AdaHessian(BlockOptimizer):
     Note:
         ``step()`` raises a RuntimeError if no gradient has a graph. Afterwards ``p.grad`` keeps the graph alive until
         ``zero_grad()`` sets it to ``None``; torch warns of that. The example does without ``backward`` and the warning.
+        ``fully_shard`` and ``DistributedDataParallel`` drop the graph of gradients; parameters sharded for tensor
+        parallelism (DTensor) keep it.
 
     Source:
         Z. Yao et al., "ADAHESSIAN: an adaptive second order optimizer for machine learning", arXiv 2006.00719. The
@@ -133,7 +136,10 @@ class AdaHessian(BlockOptimizer):
         due = self._due()
         grads = [cast("Tensor", p.grad) for _, p in due]
         if due and not any(g.requires_grad or g.layout is not torch.strided for g in grads):
-            raise RuntimeError("AdaHessian needs loss.backward(create_graph=True): no gradient has a graph")
+            raise RuntimeError(
+                "AdaHessian needs loss.backward(create_graph=True): no gradient has a graph. "
+                "fully_shard and DistributedDataParallel drop it: with them, use another optimizer"
+            )
         found = super()._rows()
         self._estimate(due)
         return found
@@ -144,7 +150,7 @@ class AdaHessian(BlockOptimizer):
         samples = max((group["n_samples"] for group, _ in due), default=0)
         for i in range(samples):
             drawn = [p for group, p in due if i < group["n_samples"] and cast("Tensor", p.grad).requires_grad]
-            signs = [torch.empty_like(p).bernoulli_(0.5, generator=self.generator).mul_(2).sub_(1) for p in drawn]
+            signs = [self._signs(p) for p in drawn]
             products = torch.autograd.grad(
                 [cast("Tensor", p.grad) for p in drawn], drawn, signs, retain_graph=i + 1 < samples, allow_unused=True
             )
@@ -158,6 +164,11 @@ class AdaHessian(BlockOptimizer):
                 kernel = resolve(tuple(p.shape), (0, 1), None)
                 d = kernel.sum(d.abs()) / kernel.size
             v.mul_(beta2).addcmul_(d, d, value=1 - beta2)
+
+    def _signs(self, p: Tensor) -> Tensor:
+        # Those of a sharded tensor are drawn whole on one rank: they shall not repeat from shard to shard.
+        home = torch.empty(p.shape, dtype=p.dtype, device=p.device) if hasattr(p, "placements") else torch.empty_like(p)
+        return placed(home.bernoulli_(0.5, generator=self.generator).mul_(2).sub_(1), p, source=0)
 
     @staticmethod
     def rule(p: Tensor, g: Tensor, m: Tensor, v: Tensor, h: Any) -> None:

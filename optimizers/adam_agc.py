@@ -134,7 +134,8 @@ class AdamW_AGC(Adam_AGC):  # noqa: N801
 
     Source:
         A. Brock et al., "High-performance large-scale image recognition without normalization", arXiv 2102.06171, in
-        front of I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", arXiv 1711.05101.
+        front of I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", arXiv 1711.05101. Other packages
+        differ as said of `Adam_AGC`.
 
     Example:
         >>> import torch

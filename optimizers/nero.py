@@ -1,6 +1,6 @@
 """Nero: the neuronal rotator (Liu et al. 2021)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod, sqrt
 from typing import Any, ClassVar, cast
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers._base import BlockOptimizer, options
+from optimizers._base import BlockOptimizer, options, stated_blocks
 from optimizers._check import Check, Flag, Number
 from optimizers._math import TINY, Blocks, less, resolve
 from optimizers._slots import Slot, compute_dtype
@@ -17,8 +17,9 @@ from optimizers._slots import Slot, compute_dtype
 class Nero(BlockOptimizer):
     r"""Rotate neurons: weights with mean 0 and norm 1 per neuron, and one adaptive step size per neuron.
 
-    A neuron is what belongs to one index of dim 0 of a tensor of two or more dims, and each entry of a smaller one.
-    With :math:`\beta` = ``beta`` and :math:`\|\cdot\|` the norm per neuron:
+    A neuron is a block of the group's partition. Where the group states none, it is what belongs to one index of dim 0
+    of a tensor of two or more dims, and each entry of a smaller one. With :math:`\beta` = ``beta`` and
+    :math:`\|\cdot\|` the norm per neuron:
 
     .. math::
         v &\leftarrow \beta v + (1-\beta)\|g\|^2, \qquad
@@ -37,18 +38,22 @@ class Nero(BlockOptimizer):
         params: tensors, ``(name, tensor)`` pairs, or group dicts.
         lr: learning rate :math:`\eta \ge 0`; a number or a 1-element tensor.
         beta: :math:`\beta` in [0, 1).
-        constraints: apply C; otherwise weights are free.
+        constraints: apply C; otherwise weights are free, as those of the last layer may have to be.
         eps: :math:`\epsilon \ge 0`.
+        channel_dims: dims whose index names the neuron; ``()`` makes the tensor one neuron. ``None`` is the paper's
+            choice, as above. For a transposed convolution, the output is dim 1.
+        channel_groups: cut the first of ``channel_dims`` into this many contiguous neurons; must divide it.
         maximize: go up instead of down.
         impl: ``"auto"``, ``"loop"``, ``"foreach"`` or ``"compiled"``.
 
     Every argument but ``params`` and ``impl`` can be set per group.
 
     State:
-        ``step`` (0-d float32), ``exp_avg_sq`` and ``scale`` (one number per neuron); float32 for half precision.
+        ``step`` (0-d float32), ``exp_avg_sq`` and ``scale`` (one number per neuron; float32 for half precision).
+        ``scale`` is s times the size of the neuron, so that a changed partition regroups it like a sum.
 
     Raises:
-        ValueError: an option out of bounds.
+        ValueError: an option out of bounds, or a partition that does not fit a parameter.
 
     Source:
         Y. Liu et al., "Learning by turning: neural architecture aware optimisation", arXiv 2102.07227. The authors'
@@ -76,6 +81,8 @@ class Nero(BlockOptimizer):
         beta: float = 0.999,
         constraints: bool = True,
         eps: float = 0.0,
+        channel_dims: Sequence[int] | None = None,
+        channel_groups: int | None = None,
         maximize: bool = False,
         impl: str = "auto",
     ) -> None:
@@ -90,8 +97,8 @@ class Nero(BlockOptimizer):
                 constrain(p, self._blocks(group, i), float(group["eps"]))
 
     def partition(self, group: Mapping[str, Any], shape: tuple[int, ...]) -> Blocks:
-        """Return the neurons."""
-        return resolve(shape, (0,), None)
+        """Return the neurons: the group's blocks, or those of the paper."""
+        return stated_blocks(group, shape, lambda shape: resolve(shape, (0,), None))
 
     def phases(self, group: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the first step, which measures the scale, and any other."""
@@ -100,6 +107,7 @@ class Nero(BlockOptimizer):
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""
         lr, beta = float(group["lr"]), float(group["beta"])
+        repeats = blocks.cut.length if blocks.cut is not None else 1  # of each neuron's norm, in Blocks.norm
         return {
             "maximize": group["maximize"],
             "first": t == 1,
@@ -107,10 +115,11 @@ class Nero(BlockOptimizer):
             "constrains": group["constraints"] and not blocks.elementwise,
             "one_minus_beta": 1 - beta,
             "root": 1 / sqrt(1 - beta**t),
-            "minus_lr": -lr,
+            "minus_lr": -lr / blocks.size,
             "eps": float(group["eps"]) + TINY,  # so that eps=0 gives 0 / TINY = 0, not NaN, for zero gradients
+            "size": blocks.size,
             "inverse_size": 1 / blocks.size,
-            "inverse_count": 1 / max(prod(blocks.shape), 1),
+            "inverse_count": 1 / max(prod(blocks.shape) * repeats, 1),
         }
 
     @staticmethod
@@ -118,7 +127,7 @@ class Nero(BlockOptimizer):
         """Update p, the second moment v, and once the scale in place."""
         if h.first:
             mean = h.blocks.total(h.blocks.norm(p)).mul_(h.inverse_count)
-            scale.mul_(0.0).add_(mean).add_(mean.sign().neg().add_(1.0).mul_(0.01))
+            scale.mul_(0.0).add_(mean).add_(mean.sign().neg().add_(1.0).mul_(0.01)).mul_(h.size)
         v.lerp_(h.blocks.dot(g, g), h.one_minus_beta)
         if h.moves:
             p.add_(g.div(v.sqrt().mul_(h.root).add_(h.eps)).mul_(scale).mul_(h.minus_lr))

@@ -65,7 +65,7 @@ class PNM(BlockOptimizer):
 
     Source:
         Z. Xie et al., "Positive-negative momentum: manipulating stochastic gradient noise to improve generalization",
-        arXiv 2103.17182.
+        arXiv 2103.17182. The same as the authors' code.
 
     Example:
         >>> import torch

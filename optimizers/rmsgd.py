@@ -12,6 +12,7 @@ from optimizers._check import Check, Flag, Integer, Number, OrNone
 from optimizers._math import Blocks, resolve
 from optimizers._sgd import check_nesterov, sgd_numbers
 from optimizers._slots import Slot
+from optimizers._whole import gathered
 from optimizers.evbmf import evbmf
 
 NO_GAIN = 1e-8
@@ -162,7 +163,7 @@ class RMSGD(BlockOptimizer):
         """Return the rate now in force of each parameter, in the order of the groups."""
         rates: list[float] = []
         for group in self.param_groups:
-            states = [cast("dict[str, Tensor]", self.state.get(p, {})) for p in group["params"]]
+            states = [cast("dict[str, Tensor]", self.state.get(p, {})) if p.numel() else {} for p in group["params"]]
             changes = [_number(state["lr_change"]) if state else 0.0 for state in states]
             rates += [float(group["lr"]) * (1 + change) for change in changes]
         return rates
@@ -178,6 +179,7 @@ def knowledge_gain(weight: Tensor) -> float:
         >>> knowledge_gain(torch.zeros(3, 2))
         0.0
     """
+    weight = gathered(weight)
     if weight.ndim == 2:
         return evbmf(weight).gain
     return (evbmf(weight.flatten(1)).gain + evbmf(weight.transpose(0, 1).flatten(1)).gain) / 2
@@ -206,4 +208,4 @@ def _first_lr(group: Mapping[str, Any]) -> float:
 
 
 def _number(x: Any) -> float:
-    return float(x.full_tensor() if hasattr(x, "placements") else x)
+    return float(gathered(x))

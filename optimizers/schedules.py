@@ -64,7 +64,8 @@ class UntunedLinearWarmup(LRScheduler):
         ValueError: β₂ out of bounds, or not given and the groups have no ``betas``.
 
     Source:
-        J. Ma, D. Yarats, "On the adequacy of untuned warmup for adaptive optimization", arXiv 1910.04209.
+        J. Ma, D. Yarats, "On the adequacy of untuned warmup for adaptive optimization", arXiv 1910.04209. The
+        package pytorch_warmup truncates 2/(1−β₂), and warms up in 1999 instead of 2000 updates for β₂ = 0.999.
 
     Example:
         >>> import torch
@@ -198,6 +199,7 @@ class ChebyshevLR(LRScheduler):
 
     Source:
         N. Agarwal, S. Goel, C. Zhang, "Acceleration via fractal learning rate schedules", arXiv 2103.01338.
+        pytorch_optimizer builds the order for T − 2 steps, which can lose some, and shifts it by two.
 
     Example:
         >>> import torch

@@ -13,6 +13,7 @@ from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Integer, Number, OrNone
 from optimizers._math import Blocks
 from optimizers._slots import Slot
+from optimizers._whole import gathered, placed
 from optimizers.functional import matrix_inverse_root
 
 
@@ -36,6 +37,7 @@ class Shampoo(BlockOptimizer):
 
     An axis of length n costs :math:`2n^2` numbers of memory, and :math:`n^3` operations whenever its root is computed:
     a vector of length 10,000 has a matrix of 100 million entries. ``max_preconditioner_dim`` leaves long axes out.
+    Sharded gradients (DTensor) are gathered one after the other: every rank has all matrices and does all of this work.
 
     Args:
         params: tensors, ``(name, tensor)`` pairs, or group dicts.
@@ -59,7 +61,7 @@ class Shampoo(BlockOptimizer):
         :math:`R_i` likewise) and, with momentum, ``momentum_buffer`` (like the parameter); float32 for half precision.
 
     Raises:
-        ValueError: an option out of bounds, or a sharded parameter.
+        ValueError: an option out of bounds.
 
     Source:
         V. Gupta et al., "Shampoo: preconditioned stochastic tensor optimization", arXiv 1802.09568. Other
@@ -104,12 +106,6 @@ class Shampoo(BlockOptimizer):
     ) -> None:
         super().__init__(params, options(locals()), impl)
 
-    def _check_group(self, group: dict[str, Any]) -> None:
-        super()._check_group(group)
-        for i, p in enumerate(group["params"]):
-            if hasattr(p, "placements"):
-                raise ValueError(f"{self._label(group, i)} is sharded, which Shampoo does not support")
-
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""
         momentum = float(group["momentum"])
@@ -128,22 +124,23 @@ class Shampoo(BlockOptimizer):
     def rule(p: Tensor, g: Tensor, a: Tensor | None, statistics: Tensor, roots: Tensor, h: Any) -> None:
         """Update p, the momentum a, the sums of G Gᵀ and their inverse roots in place."""
         g = decayed(p, g, h)
+        whole = gathered(g)
         shape = tuple(g.shape) or (1,)
         axes = [i for i, n in enumerate(shape) if n <= h.longest]
         sizes = [shape[i] ** 2 for i in axes]
         matrices = list(zip(axes, statistics.split(sizes), roots.split(sizes), strict=True))
         for i, total, root in matrices:
-            unfolded = _unfold(g.reshape(shape), i)
+            unfolded = _unfold(whole.reshape(shape), i)
             sums = total.view(shape[i], shape[i]).addmm_(unfolded, unfolded.mT)
             if h.refreshes:  # in float64, because the eigenvalues differ by many orders of magnitude
                 full = sums.double() + h.matrix_eps * torch.eye(shape[i], dtype=torch.float64, device=sums.device)
                 root.copy_(matrix_inverse_root(full, 2 * len(shape)).view(-1))
-        d = g if a is None else a.mul_(h.momentum).add_(g, alpha=h.gain)
+        d = whole if a is None else gathered(a.mul_(h.momentum).add_(g, alpha=h.gain))
         d = d.reshape(shape)
         for i, _, root in matrices:
             turned = root.view(shape[i], shape[i]) @ _unfold(d, i)
             d = turned.view(d.movedim(i, 0).shape).movedim(0, i)
-        p.add_(d.reshape(p.shape), alpha=h.minus_lr)
+        p.add_(placed(d.reshape(p.shape), p), alpha=h.minus_lr)
 
 
 def _unfold(x: Tensor, axis: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from optimizers._check import Check, check_options
+from optimizers._check import Check, check_options, label
 from optimizers._slots import compute_dtype
 
 
@@ -85,9 +85,14 @@ class Wrapper(Optimizer):
         Raises:
             RuntimeError: a gradient is sparse.
         """
-        found = [(group, p, p.grad) for group, p in self.params() if p.grad is not None]
-        if any(g.layout is not torch.strided for _, _, g in found):
-            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+        found: list[tuple[dict[str, Any], Tensor, Tensor]] = []
+        for group in self.param_groups:
+            for i, p in enumerate(cast("list[Tensor]", group["params"])):
+                if p.grad is not None and p.grad.layout is not torch.strided:
+                    where = label(self.param_groups, group, i)
+                    raise RuntimeError(f"{type(self).__name__} does not support the sparse gradient of {where}")
+                if p.grad is not None:
+                    found.append((group, p, p.grad))
         return found
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -102,11 +107,10 @@ class Wrapper(Optimizer):
     def _check_group(self, group: dict[str, Any]) -> None:
         options = {key: self.option(group, key) for key in self.keys}
         check_options(type(self).__name__, options, tuple(options), self.checks)
-        for p in cast("list[Tensor]", group["params"]):
+        for i, p in enumerate(cast("list[Tensor]", group["params"])):
             if p.is_complex() and not self.allows_complex:
-                raise ValueError(
-                    f"{type(self).__name__} does not support complex parameters, got one of shape {tuple(p.shape)}"
-                )
+                where = label(self.param_groups, group, i)
+                raise ValueError(f"{where} is complex, which {type(self).__name__} does not support")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.optimizer!r}"

@@ -28,7 +28,8 @@ class GradientNormalization(GradientWrapper):
         ValueError: an option out of bounds.
 
     Source:
-        L. Wright, N. Demeure, "Ranger21: a synergistic deep learning optimizer", arXiv 2106.13731.
+        L. Wright, N. Demeure, "Ranger21: a synergistic deep learning optimizer", arXiv 2106.13731. The
+        deviation is the unbiased one, and the mean stays. The authors' code normalizes gradients twice.
 
     Example:
         >>> import torch

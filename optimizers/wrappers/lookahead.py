@@ -86,7 +86,13 @@ class Lookahead(Wrapper):
         result: Any = self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
         self.count += 1
         for group, p in self.params():
-            if p in self.slots and self.count % self.option(group, "k") == 0:
+            if p not in self.slots:
+                continue
+            slots, pulls = self.slots[p], self.option(group, "pullback_momentum") == "pullback"
+            # Not only when it is first needed: a distributed checkpoint loads what exists after one step.
+            if pulls and "slow_momentum" not in slots and "momentum_buffer" in self.optimizer.state.get(p, {}):
+                slots["slow_momentum"] = torch.zeros_like(slots["slow"])
+            if self.count % self.option(group, "k") == 0:
                 self._synchronize(group, p)
         return result
 
@@ -101,8 +107,6 @@ class Lookahead(Wrapper):
         if mode == "reset":
             momentum.zero_()
             return
-        if "slow_momentum" not in slots:
-            slots["slow_momentum"] = torch.zeros_like(slow)
         buffer = slots["slow_momentum"]
         momentum.copy_(buffer.lerp_(momentum.to(buffer.dtype), alpha))
 

@@ -33,7 +33,7 @@ class NormLoss(Wrapper):
 
     Source:
         T. Georgiou et al., "Norm loss: an efficient yet effective regularization method for deep neural networks",
-        arXiv 2103.06583.
+        arXiv 2103.06583. As in `Ranger21` it acts on the weight itself, so moments and adaptive rates do not see it.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.tensor([[2.0, 0.0]]))
@@ -66,7 +66,7 @@ class NormLoss(Wrapper):
         moving = [(group, p) for group, p in self.params() if p.grad is not None or (several and p.requires_grad)]
         for group, p in moving:
             factor, eps = self.option(group, "norm_loss_factor"), self.option(group, "norm_loss_eps")
-            p.copy_(norm_loss(p, group["lr"], float(factor), float(eps)))
+            p.copy_(norm_loss(p, float(group["lr"]), float(factor), float(eps)))
         if several:
             return self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
         self.optimizer.step()

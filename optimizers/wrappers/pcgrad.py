@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -32,11 +33,16 @@ class PCGrad(Wrapper):
     Args:
         optimizer: the optimizer inside.
         reduction: ``"mean"`` or ``"sum"``, which is the paper's.
-        generator: source of the random order (on the CPU); ``None``: torch's own.
+        generator: source of the random order (on the CPU); ``None``: torch's own. Several ranks with more than two
+            tasks need generators in the same state.
 
-    With mixed precision, scale every loss: ``pc_backward([scaler.scale(x) for x in losses])``. The gradients are not
-    those of ``backward()``: its hooks do not run, so average them yourself when training in several processes. Frozen
-    parameters do not take part. There is no state.
+    With mixed precision, scale every loss: ``pc_backward([scaler.scale(x) for x in losses])``. Frozen parameters do not
+    take part. There is no state.
+
+    With ``fully_shard`` and ``DistributedDataParallel``, the ranks' mean of each gradient is projected, as it must be.
+    The latter averages one backward pass per forward pass, so hand it functions:
+    ``pc_backward([lambda: first(model(x)), lambda: second(model(x))])``. In such a function, further batches of its
+    task may be run backward before the last loss is returned.
 
     Raises:
         ValueError: an option out of bounds.
@@ -62,29 +68,40 @@ class PCGrad(Wrapper):
         self.generator = generator
         super().__init__(optimizer, {})
 
-    def pc_backward(self, losses: Sequence[Tensor]) -> None:
+    def pc_backward(self, losses: Sequence[Tensor | Callable[[], Tensor]]) -> None:
         """Write the merged gradient of the losses into ``p.grad``; what stood there is replaced.
 
         Args:
-            losses: one 0-d loss per task, at least one. Their graphs are freed.
+            losses: one 0-d loss per task, at least one, or a function that returns it, called right before its backward
+                pass. Their graphs are freed.
 
         Raises:
             ValueError: there is no loss.
+            RuntimeError: the ranks would go through the tasks in different orders.
         """
         if not losses:
             raise ValueError("PCGrad: pc_backward needs at least one loss")
         params = [p for _, p in self.params() if p.requires_grad]
-        with torch.enable_grad():
-            last = len(losses) - 1
-            tasks: list[Gradients] = [
-                list(torch.autograd.grad(loss, params, retain_graph=i < last, allow_unused=True))
-                for i, loss in enumerate(losses)
-            ]
+        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        if ranks > 1 and len(losses) > 2 and self.generator is None:
+            raise RuntimeError(
+                f"PCGrad: the {len(losses)} tasks are gone through in random order, which must be the same on all "
+                "ranks: construct it with generator=torch.Generator()"
+            )
+        before = [p.grad for p in params]
+        tasks: list[Gradients] = []
+        for i, loss in enumerate(losses):
+            for p in params:
+                p.grad = None
+            with torch.enable_grad():
+                value = loss if isinstance(loss, Tensor) else loss()
+                value.backward(retain_graph=any(isinstance(later, Tensor) for later in losses[i + 1 :]))
+            # Copies: DistributedDataParallel may put the gradients of the next task in the same place.
+            tasks.append([None if p.grad is None else p.grad.clone() for p in params])
         with torch.no_grad():
             merged = self._merge(tasks, [self._project(i, tasks) for i in range(len(tasks))])
-        for p, g in zip(params, merged, strict=True):
-            if g is not None:
-                p.grad = g.to(p.dtype)
+        for p, g, old in zip(params, merged, before, strict=True):
+            p.grad = old if g is None else g.to(p.dtype)
 
     def _project(self, i: int, tasks: Sequence[Gradients]) -> Gradients:
         """Return the gradient of task i without what opposes the others."""
@@ -101,8 +118,7 @@ class PCGrad(Wrapper):
         merged: Gradients = []
         for before, after in zip(zip(*tasks, strict=True), zip(*projected, strict=True), strict=True):
             found = [x for x in after if x is not None]
-            # A copy: autograd may return a view.
-            total = reduce(torch.add, found[1:], found[0].clone()) if found else None
+            total = reduce(torch.add, found) if found else None
             average = self.reduction == "mean" and all(g is not None for g in before)
             merged.append(total / len(found) if total is not None and average else total)
         return merged

@@ -24,7 +24,8 @@ class SAM(Wrapper):
     .. math::
         \hat w = w + \rho\,\frac{T^2 g}{\|T g\| + 10^{-12}}
 
-    The optimizer inside then steps from :math:`w`, restored bit for bit, with the gradient taken at :math:`\hat w`.
+    The optimizer inside then steps from :math:`w`, restored bit for bit, with the gradient taken at :math:`\hat w`. In
+    groups with ``maximize``, where low is worse, :math:`\hat w` lies on the other side.
 
     Args:
         params: tensors, ``(name, tensor)`` pairs, or group dicts.
@@ -99,8 +100,9 @@ class SAM(Wrapper):
         norm = global_norm([self._scaled(group, p, g) for group, p, g in rows])
         for group, p, g in rows:
             self._origin[p] = p.clone()
+            rho = float(self.option(group, "rho")) * (-1 if group.get("maximize") else 1)
             uphill = self._scaled(group, p, self._scaled(group, p, g))
-            p.copy_(p + uphill * (float(self.option(group, "rho")) / (norm + 1e-12)).to(p.device))
+            p.copy_(p + uphill * (rho / (norm + 1e-12)).to(p.device))
         if zero_grad:
             self.zero_grad(set_to_none=True)
         return norm

@@ -97,6 +97,35 @@ def test_zero_lr_and_zero_grad_is_a_no_op(case: OptimizerCase, config: Config, i
         problem.assert_same({name: p.detach() for name, p in params.items()}, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_zero_lr_is_a_no_op(case: OptimizerCase, config: Config, impl: str, dtype: torch.dtype) -> None:
+    """From the start, whatever the gradients: the state goes on, the weights stay bit for bit."""
+    params = problem.parameters(dtype)
+    optimizer = problem.build(case, config, params, impl)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = {name: p.detach().clone() for name, p in params.items()}
+    for t in range(3):
+        problem.step(optimizer, params, t)
+    problem.assert_same({name: p.detach() for name, p in params.items()}, before)
+
+
+def test_zero_gradients_give_no_nan(case: OptimizerCase, config: Config, impl: str) -> None:
+    params = problem.parameters(torch.float32)
+    optimizer = problem.build(case, config, params, impl)
+    for _ in range(2):
+        for p in params.values():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+    before = problem.snapshot(optimizer, params)
+    assert all(x.isfinite().all() for x in before.values())
+    for t in range(2, 4):
+        problem.step(optimizer, params, t, late=False)
+    after = problem.snapshot(optimizer, params)
+    assert all(x.isfinite().all() for x in after.values())
+    assert not torch.equal(after["conv"], before["conv"]), "after zeros, nothing moves any more"
+
+
 def test_zero_rows_give_no_nan(case: OptimizerCase, config: Config, impl: str) -> None:
     for extra in ({}, {"eps": 0.0} if "eps" in case.cls([Parameter(torch.ones(1))]).defaults else {}):
         params = problem.parameters(torch.float32)
@@ -171,9 +200,8 @@ def test_closure_runs_with_gradients(case: OptimizerCase, impl: str) -> None:
 
     def closure() -> Tensor:
         assert torch.is_grad_enabled()
-        optimizer.zero_grad()
         loss = p.square().sum()
-        loss.backward()
+        (p.grad,) = torch.autograd.grad(loss, [p], create_graph=case.curvature is not None)
         calls.append(loss)
         return loss
 

@@ -1,70 +1,79 @@
-"""Reference trajectories recorded from the authors' code. AUTOGROUP_GOLDEN replaces the folder."""
+"""Reference trajectories recorded from the authors' code. AUTOGROUP_GOLDEN replaces the folder.
 
-import json
+Every trajectory runs on every path that its optimizer has. Half of the seconds that compiling takes are spent by the
+C++ compiler, and a whole set has some 350 graphs: a quarter of an hour. So on the compiled path every trajectory is
+traced by Dynamo into one graph per layout, with symbolic sizes, and these graphs run as they are; that covers all that
+is ours (layouts, numbers as tensors, flags, phases). Inductor's code runs for the first trajectory of each algorithm,
+and for all of them with AUTOGROUP_INDUCTOR=1.
+"""
+
 import os
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch.nn import Parameter
 
-import optimizers
+from optimizers import _compile
+from tests.optimizers.recorded import INDEX, arrays, build, difference, inputs, resolve, set_gradients, stray
 
-FOLDER = Path(os.environ.get("AUTOGROUP_GOLDEN") or Path(__file__).parent / "golden")
-INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text())
-
-
-def implemented(case: dict[str, Any]) -> bool:
-    return case["kind"] == "fixed_grads" and "base" not in case and case["algorithm"] in optimizers.__all__
+TRAJECTORIES = [case for case in INDEX["cases"] if case["kind"] == "fixed_grads" and "base" not in case]
+FIRST = {case["algorithm"]: case["id"] for case in reversed(TRAJECTORIES)}
 
 
-def runs() -> list[Any]:
-    found: list[Any] = []
-    for case in INDEX["cases"]:
-        if case["kind"] in ("schedule", "function", "pcgrad", "pcgrad_outcomes", "epoch") or "base" in case:
-            continue  # test_golden_kinds.py, test_golden_epoch.py
-        if not implemented(case):
-            skip = pytest.mark.skip(reason="algorithm not implemented yet")
-            found.append(pytest.param(case, "loop", id=case["id"], marks=skip))
-            continue
-        impls = getattr(optimizers, case["algorithm"]).impls
-        for impl in impls:
-            if impl != "compiled" or case["id"] == first_implemented():
-                found.append(pytest.param(case, impl, id=f"{case['id']}-{impl}"))
-    return found
+def on(*paths: str) -> list[Any]:
+    return [
+        pytest.param(case, path, id=f"{case['id']}-{path}")
+        for case in TRAJECTORIES
+        for path in paths
+        if path in resolve(case)[0].impls
+    ]
 
 
-def first_implemented() -> str | None:
-    return next((case["id"] for case in INDEX["cases"] if implemented(case)), None)
+def of_inductor() -> list[Any]:
+    return [x for x in on("compiled") if os.environ.get("AUTOGROUP_INDUCTOR") or x.values[0]["id"] in FIRST.values()]
 
 
-def with_tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-
-
-@pytest.mark.parametrize(("golden", "path"), runs())
-def test_trajectory(golden: dict[str, Any], path: str) -> None:
-    problem: dict[str, Any] = INDEX["problems"][golden["problem"]]
-    inputs: Any = np.load(FOLDER / problem["file"])
-    want: Any = np.load(FOLDER / golden["file"])
-    params = [Parameter(torch.tensor(inputs[f"param_{i}"])) for i in range(len(problem["shapes"]))]
-    groups: Any = golden.get("param_groups") or [{"params": list(range(len(params)))}]
-    groups = [{**with_tuples(group), "params": [params[i] for i in group["params"]]} for group in groups]
-    optimizer = getattr(optimizers, golden["algorithm"])(groups, **with_tuples(golden["kwargs"]), impl=path)
-    none_grads: Any = golden.get("none_grads") or {}
-    lrs: Any = golden.get("lr_per_step")
-    tolerance = golden["tolerance"]
-    for i, p in enumerate(params) if golden.get("check_init") else []:
-        np.testing.assert_allclose(p.detach().numpy(), want[f"init{i}"], **tolerance, err_msg=f"parameter {i}")
-    for t in range(golden["steps"]):
-        for i, p in enumerate(params):
-            p.grad = None if t in none_grads.get(str(i), []) else torch.tensor(inputs[f"grad_{i}"][t])
-        for group in optimizer.param_groups if lrs else []:
-            group["lr"] = lrs[t]
+def run(case: dict[str, Any], path: str) -> str:
+    """Run a trajectory. Return a sentence about the first difference, or ""."""
+    want = arrays(case)
+    _, given, params = inputs(case)
+    optimizer = build(case, params, path)
+    if case.get("check_init"):
+        found = [difference(case, p, want[f"init{i}"], f"parameter {i} at the start") for i, p in enumerate(params)]
+        if any(found):
+            return next(filter(None, found))
+    for t in range(case["steps"]):
+        set_gradients(case, given, params, optimizer, t)
         optimizer.step()
-        for i, p in enumerate(params):
-            np.testing.assert_allclose(
-                p.detach().numpy(), want[f"p{i}"][t], **tolerance, err_msg=f"parameter {i} after step {t}"
-            )
+        if found := stray(case, params, want, t):
+            return found
+    return ""
+
+
+@pytest.mark.parametrize(("golden", "path"), on("loop", "foreach"))
+def test_trajectory(golden: dict[str, Any], path: str) -> None:
+    assert not run(golden, path)
+
+
+traced = cache(_compile.compiled.__wrapped__)
+
+
+@pytest.mark.parametrize(("golden", "path"), on("compiled"))
+def test_traced(golden: dict[str, Any], path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, layouts = torch.compile, traced.cache_info().currsize
+
+    def trace(function: Any, *, options: object, **kwargs: Any) -> Any:
+        return real(function, backend="eager", **kwargs)
+
+    monkeypatch.setattr(torch, "compile", trace)
+    monkeypatch.setattr(_compile, "compiled", traced)  # graphs of this backend, kept from test to test
+    assert not run(golden, path)
+    assert traced.cache_info().hits
+    assert layouts or traced.cache_info().currsize, "nothing was traced"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("golden", "path"), of_inductor())
+def test_compiled(golden: dict[str, Any], path: str) -> None:
+    assert not run(golden, path)

@@ -2,40 +2,30 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from optimizers import AdaHessian
-from tests.optimizers.test_golden import FOLDER, INDEX, with_tuples
+from tests.optimizers.recorded import arrays, build, cases, inputs, stray
+from tests.optimizers.test_golden_kinds import closure_loss
 
 # torch warns of the memory that such gradients hold; here they are dropped after each step.
 pytestmark = pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True:UserWarning")
 
-CASES = [case for case in INDEX["cases"] if case["algorithm"] == "AdaHessian"]
-
 
 @pytest.mark.parametrize("impl", AdaHessian.impls)
-@pytest.mark.parametrize("golden", CASES, ids=[case["id"] for case in CASES])
+@pytest.mark.parametrize("golden", cases("closure", "AdaHessian"))
 def test_trajectory(golden: dict[str, Any], impl: str) -> None:
-    problem = INDEX["problems"][golden["problem"]]
-    inputs: Any = np.load(FOLDER / problem["file"])
-    want: Any = np.load(FOLDER / golden["file"])
-    n = len(problem["shapes"])
-    params = [Parameter(torch.tensor(inputs[f"param_{i}"])) for i in range(n)]
-    a, b, c, w = ([torch.tensor(inputs[f"{key}_{i}"]) for i in range(n)] for key in "abcw")
-    optimizer = AdaHessian(params, **with_tuples(golden["kwargs"]), impl=impl)
+    want = arrays(golden)
+    _, given, params = inputs(golden)
+    optimizer = build(golden, params, impl)
     for t in range(golden["steps"]):
         optimizer.zero_grad()
-        terms = [(a[i] * x**2 / 2 + c[i] * x**4 / 12 - b[i] * x).sum() for i, x in enumerate(params)]
-        mixed = sum((w[i] * x).sum() for i, x in enumerate(params))
-        (sum(terms) + golden["kappa"] / 2 * mixed**2).backward(create_graph=True)
+        closure_loss(given, params, golden["kappa"]).backward(create_graph=True)
         optimizer.step()
-        for i, p in enumerate(params):
-            message = f"parameter {i} after step {t}"
-            np.testing.assert_allclose(p.detach().numpy(), want[f"p{i}"][t], **golden["tolerance"], err_msg=message)
+        assert not stray(golden, params, want, t)
     optimizer.zero_grad()  # or the graph refers to itself
 
 

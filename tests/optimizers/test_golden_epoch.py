@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,17 +11,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 import optimizers
 from optimizers.evbmf import evbmf
-from tests.optimizers.test_golden import FOLDER, INDEX, with_tuples
-from tests.optimizers.test_golden_kinds import cases, inputs
-
-EPOCHS = [c for c in INDEX["cases"] if c["kind"] == "epoch"]
-KINDS = pytest.mark.parametrize("golden", EPOCHS, ids=[c["id"] for c in EPOCHS])
-
-
-def build(golden: dict[str, Any], params: list[Parameter], impl: str) -> Any:
-    groups: Any = golden.get("param_groups") or [{"params": list(range(len(params)))}]
-    groups = [{**with_tuples(group), "params": [params[i] for i in group["params"]]} for group in groups]
-    return getattr(optimizers, golden["algorithm"])(groups, **with_tuples(golden["kwargs"]), impl=impl)
+from tests.optimizers.recorded import arrays, build, cases, difference, inputs, set_gradients, stray
 
 
 def resumed(optimizer: Any, golden: dict[str, Any], params: list[Parameter], impl: str) -> Any:
@@ -36,27 +25,24 @@ def resumed(optimizer: Any, golden: dict[str, Any], params: list[Parameter], imp
 
 @pytest.mark.parametrize("resume", [False, True], ids=["at-once", "resumed"])
 @pytest.mark.parametrize("impl", optimizers.RMSGD.impls)
-@KINDS
+@pytest.mark.parametrize("golden", cases("epoch"))
 def test_trajectory(golden: dict[str, Any], impl: str, resume: bool) -> None:
-    want: Any = np.load(FOLDER / golden["file"])
-    _, arrays, params = inputs(golden)
+    want = arrays(golden)
+    _, given, params = inputs(golden)
     optimizer = build(golden, params, impl)
     for t in range(golden["steps"]):
-        for i, p in enumerate(params):
-            p.grad = torch.tensor(arrays[f"grad_{i}"][t])
+        set_gradients(golden, given, params, optimizer, t)
         optimizer.step()
-        for i, p in enumerate(params):
-            got = p.detach().numpy()
-            np.testing.assert_allclose(got, want[f"p{i}"][t], **golden["tolerance"], err_msg=f"p{i} after step {t}")
+        assert not stray(golden, params, want, t)
         epoch, last = divmod(t + 1, golden["steps_per_epoch"])
         if last == 0:
             optimizer.epoch_step()
             order = [p for group in optimizer.param_groups for p in group["params"]]
-            rates = dict(zip(order, optimizer.learning_rates(), strict=True))
-            got = np.array([rates[p] for p in params])
-            np.testing.assert_allclose(got, want["lr"][epoch - 1], **golden["tolerance"])
-            got = np.array([optimizer.state[params[i]]["gain"].item() for i in golden["analysed"]])
-            np.testing.assert_allclose(got, want["kg"][epoch - 1], **golden["tolerance"])
+            by_parameter = dict(zip(order, optimizer.learning_rates(), strict=True))
+            rates = [by_parameter[p] for p in params]
+            assert not difference(golden, rates, want["lr"][epoch - 1], f"rates of epoch {epoch}")
+            gains = [optimizer.state[params[i]]["gain"].item() for i in golden["analysed"]]
+            assert not difference(golden, gains, want["kg"][epoch - 1], f"gains of epoch {epoch}")
         if resume:
             optimizer = resumed(optimizer, golden, params, impl)
 
@@ -64,13 +50,12 @@ def test_trajectory(golden: dict[str, Any], impl: str, resume: bool) -> None:
 @pytest.mark.parametrize("golden", cases("function", "evbmf"))
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
 def test_evbmf(golden: dict[str, Any], scale: float) -> None:
-    arrays: Any = np.load(FOLDER / golden["file"])
-    found = evbmf(torch.tensor(arrays["in_Y"]) * scale)
-    tolerance = golden["tolerance"]
-    np.testing.assert_allclose(found.values.numpy() / scale, arrays["out_d"], **tolerance)
-    np.testing.assert_allclose(found.variance / scale**2, arrays["out_sigma2"], **tolerance)
-    assert found.rank == int(arrays["out_rank"])
-    np.testing.assert_allclose(found.gain, arrays["out_kg"], **tolerance)
+    want = arrays(golden)
+    found = evbmf(torch.tensor(want["in_Y"]) * scale)
+    assert not difference(golden, found.values / scale, want["out_d"], "values")
+    assert not difference(golden, found.variance / scale**2, want["out_sigma2"], "variance")
+    assert found.rank == int(want["out_rank"])
+    assert not difference(golden, found.gain, want["out_kg"], "gain")
 
 
 def test_evbmf_of_degenerate_matrices() -> None:
@@ -129,6 +114,19 @@ def test_a_rate_has_a_floor_and_a_scheduler_scales_it() -> None:
     assert optimizer.learning_rates()[:2] == pytest.approx([0.05, 0.005])
     epoch(optimizer, params, None)
     assert optimizer.learning_rates()[1] == pytest.approx(0.005)
+
+
+def test_no_rate_and_no_entries() -> None:
+    params = [*weights(), Parameter(torch.empty(0, 3))]
+    optimizer = optimizers.RMSGD(
+        [{"params": params[1:4]}, {"params": [params[0], *params[4:]], "lr": 0.0}], linear=True
+    )
+    epoch(optimizer, params)
+    epoch(optimizer, params, 3 * torch.ones(8, 6, 3, 3))
+    conv, bias, pointwise, *others = optimizer.learning_rates()
+    assert conv == bias != pytest.approx(0.1)
+    assert pointwise == pytest.approx(0.1)  # no gain so far
+    assert others == [0.0, 0.0, 0.0]
 
 
 def test_frozen_and_late_parameters() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor_config
+from torch.nn import Parameter
 from torch.optim.lr_scheduler import ExponentialLR
 
 from optimizers import _paths
@@ -48,6 +49,26 @@ def test_float32_is_close_to_float64(case: OptimizerCase, config: Config, impl: 
     got = {name: x.double() for name, x in run(case, config, impl, torch.float32).items()}
     want = {name: x.double() for name, x in run(case, config, impl, torch.float64).items()}
     problem.assert_same(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_is_float32_rounded(case: OptimizerCase, config: Config) -> None:
+    """One step from the same values: the arithmetic and the state of bfloat16 parameters are float32."""
+    rtol = case.tol.get("bfloat16_is_float32_rounded", (1e-6, ""))[0]
+    ends = []
+    for dtype in (torch.float32, torch.bfloat16):
+        params = {name: Parameter(p.detach().to(dtype)) for name, p in problem.parameters(torch.bfloat16).items()}
+        optimizer = problem.build(case, config, params, "auto")
+        for p in params.values():  # what a constructor does to the weights, it does in their precision
+            p.data.copy_(p.data.bfloat16())
+        for name, p in params.items():
+            p.grad = torch.tensor(problem.gradient(name, 0)).bfloat16().to(dtype)
+        optimizer.step()
+        ends.append(problem.snapshot(optimizer, params))
+    for name, want in ends[0].items():
+        if "/" in name:
+            torch.testing.assert_close(ends[1][name], want, rtol=rtol, atol=1e-7)
+        else:
+            torch.testing.assert_close(ends[1][name], want.bfloat16(), rtol=2**-7, atol=1e-6)
 
 
 def compilations() -> int:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from optimizers import Ranger, Ranger21
-from tests.optimizers.test_golden import FOLDER, INDEX
+from tests.optimizers.recorded import FOLDER, INDEX
 
 SCHEDULES = [case for case in INDEX["cases"] if case["algorithm"] == "Ranger21.schedule"]
 

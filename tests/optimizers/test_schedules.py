@@ -130,6 +130,11 @@ def test_ranger21_warm_up_length(beta2: float, want: int) -> None:
     assert schedules.ranger21_warm_up(10**6, beta2) == want
 
 
+@pytest.mark.parametrize(("iterations", "want"), [(44, 9), (45, 20)])
+def test_ranger21_warm_up_takes_less_of_a_short_run(iterations: int, want: int) -> None:
+    assert schedules.ranger21_warm_up(iterations, beta2=0.9) == want  # 20 would be over 45 % of 44
+
+
 def test_ranger21_options() -> None:
     optim = optimizer()
     found = rates(optim, Ranger21LR(optim, 8, num_warm_up_iterations=0, num_warm_down_iterations=4, min_lr=0.0), 8)

@@ -124,15 +124,20 @@ def test_distributed_checkpoint_state_dict(case: OptimizerCase, impl: str) -> No
         problem.assert_same(dict(other.state[q]), dict(optimizer.state[p]))
 
 
-def test_group_added_and_parameter_thawed_later(case: OptimizerCase, config: Config, impl: str) -> None:
-    """A late group counts its own steps: it moves as it would have moved alone."""
+@pytest.mark.parametrize("how", ["added", "thawed"])
+def test_group_added_and_parameter_thawed_later(case: OptimizerCase, config: Config, impl: str, how: str) -> None:
+    """A late parameter counts its own steps: it moves as it would have moved alone."""
     early, late = Parameter(torch.ones(6, 4)), Parameter(torch.tensor(problem.initial("heads")))
-    alone = Parameter(late.detach().clone())
+    late.requires_grad_(how == "added")
+    alone = Parameter(late.detach().clone(), late.requires_grad)
     kwargs = {**config.kwargs, "impl": impl}
-    a, b = case.cls([early], **kwargs), case.cls([alone], **kwargs)
+    a, b = case.cls([early] if how == "added" else [early, late], **kwargs), case.cls([alone], **kwargs)
     for t in range(6):
-        if t == 3:
+        if t == 3 and how == "added":
             a.add_param_group({"params": [late]})
+        if t == 3:
+            late.requires_grad_(True)
+            alone.requires_grad_(True)
         g = torch.tensor(problem.gradient("heads", t))
         early.grad = g.float()
         if t >= 3:
@@ -141,6 +146,25 @@ def test_group_added_and_parameter_thawed_later(case: OptimizerCase, config: Con
         a.step()
     assert torch.equal(late, alone)
     assert [int(a.state[p]["step"]) for p in (early, late)] == [6, 3]
+
+
+def test_a_group_added_later_counts_its_own_steps(case: OptimizerCase, config: Config, impl: str) -> None:
+    """Also where all parameters act on each other, so that it does not move as it would have moved alone."""
+    params = problem.parameters()
+    early, late = params["conv"], params["heads"]
+    optimizer = case.cls([early], **config.kwargs, impl=impl)
+    before = late.detach().clone()
+    for t in range(6):
+        if t == 3:
+            optimizer.add_param_group({"params": [late], "lr": 0.05})
+            before = late.detach().clone()  # after what the constructor may do to it
+        for name, p in (("conv", early), ("heads", late)):
+            p.grad = torch.tensor(problem.gradient(name, t))
+        optimizer.step()
+        assert torch.equal(late, before) or t >= 3
+    assert not torch.equal(late, before)
+    assert [int(optimizer.state[p]["step"]) for p in (early, late)] == [6, 3]
+    assert [group["lr"] for group in optimizer.param_groups] == [config.kwargs["lr"], 0.05]
 
 
 def test_order_of_groups_does_not_matter(case: OptimizerCase, config: Config, impl: str) -> None:

@@ -17,6 +17,7 @@ UNITS: dict[Any, dict[str, Any]] = {
     optimizers.Adam_AGC: {"lr": 0.02, "eps": 1.0},
     optimizers.AdamW_AGC: {"lr": 0.02, "eps": 1.0},
     optimizers.RMSprop_AGC: {"lr": 0.02, "eps": 1.0, "centered": True},
+    optimizers.Nero: {"lr": 0.02, "beta": 0.9},
 }
 BY_CLASS = pytest.mark.parametrize("cls", UNITS, ids=lambda cls: cls.__name__)
 PROJECTED = pytest.mark.parametrize("cls", [optimizers.AdamP, optimizers.SGDP], ids=lambda cls: cls.__name__)
@@ -186,3 +187,44 @@ def test_nero_changes_the_model_when_it_is_built_and_no_more_than_it_must() -> N
     once = free.detach().clone()
     optimizers.Nero([free])
     assert torch.equal(free, once), "building it a second time changed the weights"
+
+
+@pytest.mark.parametrize(
+    ("keys", "dims"),
+    [
+        ({}, (1, 2)),
+        ({"channel_dims": None}, (1, 2)),
+        ({"channel_dims": (1,)}, (0, 2)),
+        ({"channel_dims": ()}, (0, 1, 2)),
+        ({"channel_dims": (0, 1)}, (2,)),
+    ],
+)
+def test_the_neurons_of_nero_are_the_blocks_of_the_group(keys: dict[str, Any], dims: tuple[int, ...]) -> None:
+    """A transposed convolution has its output channels in dim 1."""
+    body, head = Parameter(torch.randn(4, 3, 5).double()), Parameter(torch.randn(2, 6).double())
+    kept = head.detach().clone()
+    optimizer = optimizers.Nero([{"params": [body], **keys}, {"params": [head], "constraints": False}], lr=0.1)
+    assert torch.equal(head, kept), "a head that is left out was changed"
+    for _ in range(3):
+        lengths = body.detach().square().sum(dims)
+        torch.testing.assert_close(lengths, torch.ones_like(lengths))
+        assert body.mean(dim=dims).abs().max() < 1e-12
+        body.grad, head.grad = torch.randn(4, 3, 5).double(), torch.ones_like(head)
+        optimizer.step()
+    assert not torch.equal(head, kept)
+
+
+def test_nero_goes_on_with_its_scale_when_the_partition_changes() -> None:
+    """Without memory, each step moves each neuron by lr times the mean norm of the neurons before the first step."""
+    fine: dict[str, Any] = {"channel_dims": (0,), "channel_groups": None}
+    coarse = {**fine, "channel_groups": 2}
+    for before, after in ((fine, coarse), (coarse, fine)):
+        p = Parameter(torch.tensor(problem.initial("conv")))
+        optimizer = optimizers.Nero([{"params": [p], **before}], lr=0.1, beta=0.0, constraints=False)
+        scale = p.detach().reshape(2 if before is coarse else 6, -1).norm(dim=1).mean()
+        for count, g in ((2 if before is coarse else 6, gradients()[0]), (2 if after is coarse else 6, gradients()[1])):
+            old, p.grad = p.detach().clone(), g
+            optimizer.step()
+            lengths = (p.detach() - old).reshape(count, -1).norm(dim=1)
+            torch.testing.assert_close(lengths, (0.1 * scale).expand(count))
+            optimizer.param_groups[0].update(after)

@@ -273,7 +273,7 @@ def test_sparse_gradients_are_refused(wrapper: Any) -> None:
     p = Parameter(torch.ones(3, 2))
     optimizer = wrapper(torch.optim.SGD([p]))
     p.grad = torch.eye(3, 2).to_sparse()
-    with pytest.raises(RuntimeError, match=f"{wrapper.__name__} does not support sparse gradients"):
+    with pytest.raises(RuntimeError, match=f"{wrapper.__name__} does not support the sparse gradient"):
         optimizer.step()
 
 

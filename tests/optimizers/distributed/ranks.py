@@ -1,8 +1,6 @@
 """Runs a function on several processes that form one gloo group, and compares what they hold."""
 
 import multiprocessing
-import os
-import sys
 import tempfile
 import time
 import warnings
@@ -31,7 +29,8 @@ def run_on(ranks: int, work: Work, *args: Any, timeout: float = 300.0) -> None:
     Raises:
         Exception: a rank raised (the message has its traceback), died or did not come to an end.
     """
-    # Ranks are forked from a server that has imported all of torch: imports would cost more than most tests.
+    # Ranks are forked from a server that has imported all of torch: imports would cost more than most tests. A forked
+    # process also ends without the interpreter's teardown, in which threads of gloo that still run abort the process.
     multiprocessing.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
     with tempfile.TemporaryDirectory() as folder:
         # Meeting at a file: a free port may be taken by somebody else before it is used.
@@ -53,12 +52,8 @@ def _rank(rank: int, ranks: int, store: str, work: Work, args: tuple[Any, ...]) 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     work(init_device_mesh("cpu", (ranks,)), *args)
-    dist.barrier()
+    dist.barrier()  # or the connections of a rank that is still at work break
     dist.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Without the interpreter's teardown, in which threads of gloo that still run abort the process.
-    os._exit(0)
 
 
 def place(x: Tensor, mesh: DeviceMesh, placements: Sequence[Placement]) -> Tensor:

@@ -24,6 +24,8 @@ MIXED = {  # units of every kind, clipped hard, softly and not at all
     name: {**keys, "clipping": clipping}
     for (name, keys), clipping in zip(UNITS.items(), (0.1, 0.3, 5.0, 0.01, 0.5, None, 0.2), strict=True)
 }
+ONE_PER_NEURON = "without a partition the blocks are neurons; tests/optimizers/test_units.py has the partitions"
+FREED = {**UNITS, "heads": {**UNITS["heads"], "constraints": False}}
 ON_SPHERES = {"a_quadratic_is_solved": "weights of norm 1 cannot reach its minimum"}
 CLIP_ERROR = ({"grad_clip": 0.0}, r"grad_clip must be a finite number > 0, or None, got grad_clip=0.0")
 AGC_ERRORS = (
@@ -214,8 +216,9 @@ CASES: tuple[OptimizerCase, ...] = (
         optimizers.Nero,
         configs={
             "plain": Config({"lr": 0.05}),
-            "kinds": Config({"lr": 0.02, "beta": 0.8, "eps": 1e-6}, {"conv": {"constraints": False}}),
-            "free": Config({"lr": 0.01, "constraints": False, "beta": 0.0}),
+            "kinds": Config({"lr": 0.02, "beta": 0.8, "eps": 1e-6}, FREED),
+            "paper": Config({"lr": 0.02, "beta": 0.8, "eps": 1e-6}, {"conv": {"constraints": False}}),
+            "free": Config({"lr": 0.01, "constraints": False, "beta": 0.0}, UNITS),
             "up": Config({"lr": 0.02, "maximize": True}),
         },
         oracle=nero.step,
@@ -223,11 +226,12 @@ CASES: tuple[OptimizerCase, ...] = (
         compiles=("kinds",),
         errors=(
             *(error for error in COMMON_ERRORS if "weight_decay" not in error[0]),
+            *UNIT_ERRORS,
             ({"beta": 1.0}, r"beta must be a number with 0 <= beta < 1, got beta=1.0"),
             ({"constraints": 1}, r"constraints must be True or False, got constraints=1"),
             ({"eps": -1e-8}, r"eps must be a finite number >= 0, got eps=-1e-08"),
         ),
-        skip={"twin": "torch has no Nero", "partition": "the neurons are fixed", **ON_SPHERES},
+        skip={"twin": "torch has no Nero", "partition": ONE_PER_NEURON, **ON_SPHERES},
     ),
     OptimizerCase(
         optimizers.RMSGD,
