@@ -4,7 +4,7 @@ A subclass declares ``slots`` (its state), translates a group's options into num
 its equations once in ``rule``. Everything else happens here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, ClassVar, cast
@@ -17,7 +17,8 @@ from torch.optim.optimizer import ParamsT
 from optimizers._check import CHECKS, Check, check_options, check_partition_keys, label
 from optimizers._compile import Compiler
 from optimizers._math import Blocks, elementwise, resolve
-from optimizers._paths import Row, Shared, run_compiled, run_foreach, run_loop
+from optimizers._paths import Shared, run_compiled, run_foreach, run_loop
+from optimizers._rows import Row
 from optimizers._slots import Slot
 
 IMPLS = ("auto", "loop", "foreach", "compiled")
@@ -56,7 +57,7 @@ class BlockOptimizer(Optimizer):
             them as they are then. Otherwise it is created in the first step with a gradient.
         impls: the paths the rule supports; rules on whole matrices are loop-only.
         checks: bounds of options that the shared table `CHECKS` lacks or defines otherwise.
-        impl: the path asked for; ``"auto"`` takes the first of ``foreach`` and ``loop`` that the class supports.
+        impl: the path asked for; ``"auto"`` is ``loop`` on a CPU, else ``foreach`` if the class supports it.
     """
 
     rule: ClassVar[Callable[..., None]]
@@ -175,9 +176,12 @@ class BlockOptimizer(Optimizer):
         self._warm = True
         return loss
 
-    def _run(self, rule: Any, rows: Iterable[Row], shared: Shared) -> None:
+    def _run(self, rule: Any, rows: list[Row], shared: Shared) -> None:
         rule = signed(rule) if "maximize" in self.defaults else rule
-        impl = self.impl if self.impl != "auto" else ("foreach" if "foreach" in self.impls else "loop")
+        impl = self.impl
+        if impl == "auto":  # a foreach call saves kernel launches, which are free on a CPU
+            on_cpu = all(row.p.device.type == "cpu" for row in rows)
+            impl = "loop" if on_cpu or "foreach" not in self.impls else "foreach"
         if impl == "compiled":
             run_compiled(rule, rows if self._warm else chain(rows, self._stand_ins()), shared, self._compiler)
         elif impl == "foreach":

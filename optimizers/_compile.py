@@ -34,6 +34,8 @@ def _pattern(x: Tensor | None, seen: dict[int, int]) -> object:
     if x is None:
         return None
     sizes = tuple(n if n < 2 else -seen.setdefault(n, len(seen) + 1) for n in x.shape)
+    if x.ndim == 3 and x.shape[2] in (LANES, RUN):
+        sizes = (sizes[0], sizes[1], x.shape[2])
     strides = x.stride()
     order = tuple(sorted((d for d in range(x.ndim) if x.shape[d] > 1), key=lambda d: (-strides[d], d)))
     spec = getattr(x, "device_mesh", None), getattr(x, "placements", None)
@@ -46,7 +48,7 @@ def layout_of(
     """Return the key under which the graph for these arguments is kept."""
     seen: dict[int, int] = {}
     cut = None if blocks.cut is None else Cut(blocks.cut.dim, blocks.cut.pieces, 0)
-    stripped = Blocks(blocks.dims, cut, 0, ())
+    stripped = type(blocks)(blocks.dims, cut, 0, ())
     return Layout(rule, tuple(flags.items()), names, stripped, tuple(_pattern(x, seen) for x in tensors))
 
 
@@ -69,14 +71,37 @@ def compiled(layout: Layout, attempt: int) -> Callable[[list[Tensor | None], lis
     return cast("Callable[..., Any]", torch.compile)(fresh, dynamic=True, fullgraph=True, options=ATTEMPTS[attempt])
 
 
-def _plain(tensors: Sequence[Tensor | None], blocks: Blocks) -> list[Tensor | None]:
-    """Return tensors that share the storage of ``tensors`` and need as few graphs as possible.
+LANES, RUN = 16, 512
+"""Elements of the widest vector register; and of partial sums, since Inductor is slow with more than 4,096 in a row."""
+
+
+class Lanes(Blocks):
+    """Blocks of [blocks, size/n, n] with a static n: loops over a row have no remainder."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum over each block."""
+        return x.sum(2, keepdim=True).sum(1, keepdim=True) if x.shape[2] == RUN else x.sum((1, 2), keepdim=True)
+
+
+def _plain(tensors: Sequence[Tensor | None], blocks: Blocks) -> tuple[list[Tensor | None], Blocks]:
+    """Return tensors that share the storage of ``tensors`` and need as few graphs as possible, with their blocks.
 
     Parameters would be compiled with static shapes, plain tensors are not. Without blocks the shape does not matter, so
-    all contiguous tensors share the graph for vectors.
+    all contiguous tensors share the graph for vectors. Matrices of long rows become [blocks, size/n, n].
     """
-    flat = blocks.elementwise and all(x is None or (x.is_contiguous() and not _sharded(x)) for x in tensors)
-    return [None if x is None else x.detach().view(-1) if flat else x.detach() for x in tensors]
+    plain = [None if x is None else x.detach() for x in tensors]
+    if any(x is not None and (_sharded(x) or not x.is_contiguous()) for x in tensors):
+        return plain, blocks
+    if blocks.elementwise:
+        return [None if x is None else x.view(-1) for x in plain], blocks
+    lanes = RUN if blocks.size > 4096 and blocks.size % RUN == 0 else LANES
+    if blocks.dims == (1,) and blocks.cut is None and blocks.size % lanes == 0 and blocks.size > lanes:
+        cut = [None if x is None else x.view(len(x), -1, lanes if x.shape[1] > 1 else 1) for x in plain]
+        for x in cut:
+            if x is not None and x.shape[2] > 1:
+                torch._dynamo.mark_static(x, 2)  # pyright: ignore[reportPrivateUsage]
+        return cut, Lanes((1, 2), None, blocks.size, (blocks.shape[0], 1, 1))
+    return plain, blocks
 
 
 def _sharded(x: Tensor) -> bool:
@@ -101,8 +126,8 @@ class Compiler:
         shared: Mapping[str, Tensor],
     ) -> None:
         """Apply ``rule``, which changes ``tensors`` in place."""
-        plain = _plain(tensors, blocks)
-        layout = layout_of(rule, plain, blocks, flags, (*values, *shared))
+        plain, form = _plain(tensors, blocks)
+        layout = layout_of(rule, plain, form, flags, (*values, *shared))
         while (attempt := self._failures.get(layout, 0)) < len(ATTEMPTS):
             try:
                 compiled(layout, attempt)(plain, [*self._as_tensors(values, plain), *shared.values()])

@@ -1,7 +1,7 @@
-"""The three ways to run one rule: per tensor, on columns of tensors, compiled. The rule is the same object in all."""
+"""The three ways to run one rule: on tensors, on columns of tensors, compiled. The rule is the same object in all."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,48 +10,19 @@ from torch import Tensor
 from optimizers._compile import Compiler
 from optimizers._foreach import BlocksList, Number, TensorList
 from optimizers._hyper import Hyper
-from optimizers._math import Blocks
+from optimizers._rows import Row, arranged
 from optimizers._slots import compute_dtype
 
 Rule = Callable[..., None]
 
-CHUNK_ON_CPU = 2**15
+CHUNK_ON_CPU = 2**17
+"""Largest number of elements that an eager rule gets at once on a CPU: with its temporaries it stays in cache."""
+CHUNK_COMPILED = 2**20
+"""The same for a compiled rule, which has no temporaries: what it reads a second time is still in cache."""
 CHUNK_ON_ACCELERATOR = 2**26
-"""Largest number of elements that one foreach call takes from several tensors. On a CPU the temporaries of a chunk stay
-in cache; on an accelerator this bounds the peak memory of the temporaries."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One parameter in one step: its tensors at rest, its partition, its numbers and its flags."""
-
-    p: Tensor
-    g: Tensor
-    slots: list[Tensor | None]
-    blocks: Blocks
-    values: dict[str, float]
-    flags: dict[str, bool]
-
-    def load(self) -> list[Tensor | None]:
-        """Return p, g and the slots as the rule wants them: in the dtype of the arithmetic, cut dims unpacked."""
-        dtype = compute_dtype(self.p.dtype)
-        slots = [x if x is None else self._unpack(x).to(dtype) for x in self.slots]
-        return [self.p.to(dtype), self.g.to(dtype), *slots]
-
-    def store(self, work: Sequence[Tensor | None]) -> None:
-        """Write back what `load` had to copy."""
-        for home, value in zip([self.p, *self.slots], [work[0], *work[2:]], strict=True):
-            if home is not None and value is not None and home is not value:
-                home.copy_(value if home.shape == value.shape else self.blocks.pack(value))
-
-    def _unpack(self, x: Tensor) -> Tensor:
-        return x if x.shape == self.p.shape or self.blocks.cut is None else self.blocks.unpack(x)
-
-    def bucket(self) -> tuple[object, ...]:
-        """Return what rows must share to be columns of one foreach call."""
-        p, layout = self.p, (getattr(self.p, "device_mesh", None), getattr(self.p, "placements", None))
-        present = tuple(x is not None for x in self.slots)
-        return p.device, compute_dtype(p.dtype), layout, self.blocks.elementwise, present, tuple(self.flags.items())
+"""The same on an accelerator, where it bounds the peak memory of the temporaries."""
+SMALL = 2**14
+"""Tensors of fewer elements are laid end to end before a rule sees them."""
 
 
 @dataclass(slots=True)
@@ -70,16 +41,16 @@ class Shared:
 
 
 def run_loop(rule: Rule, rows: Iterable[Row], shared: Shared) -> None:
-    """Apply the rule to one tensor after the other."""
-    for row in rows:
+    """Apply the rule to one tensor after the other: pieces of large ones, bundles of small ones."""
+    for row in arranged(rows, _eager_chunk, SMALL):
         work = row.load()
         rule(*work, Hyper(row.blocks, row.flags, {**row.values, **shared.near(row.p)}))
         row.store(work)
 
 
 def run_compiled(rule: Rule, rows: Iterable[Row], shared: Shared, compiler: Compiler) -> None:
-    """Apply the compiled rule to one tensor after the other."""
-    for row in rows:
+    """Apply the compiled rule to one tensor after the other: pieces of large ones, bundles of small ones."""
+    for row in arranged(rows, _compiled_chunk, SMALL):
         work = row.load()
         compiler.run(rule, work, row.blocks, row.flags, row.values, shared.near(row.p))
         row.store(work)
@@ -90,7 +61,8 @@ def run_foreach(rule: Rule, rows: Iterable[Row], shared: Shared) -> None:
     """Apply the rule to columns of tensors, chunk by chunk."""
     buckets: defaultdict[object, list[Row]] = defaultdict(list)
     for row in rows:
-        buckets[row.bucket()].append(row)
+        for piece in row.as_matrix().pieces(_eager_chunk(row.p)):
+            buckets[_bucket(piece)].append(piece)
     for bucket in buckets.values():
         for chunk in _chunks(bucket):
             work = [row.load() for row in chunk]
@@ -100,8 +72,23 @@ def run_foreach(rule: Rule, rows: Iterable[Row], shared: Shared) -> None:
                 row.store(tensors)
 
 
+def _eager_chunk(p: Tensor) -> int:
+    return CHUNK_ON_CPU if p.device.type == "cpu" else CHUNK_ON_ACCELERATOR
+
+
+def _compiled_chunk(p: Tensor) -> int:
+    return CHUNK_COMPILED if p.device.type == "cpu" else CHUNK_ON_ACCELERATOR
+
+
+def _bucket(row: Row) -> tuple[object, ...]:
+    """Return what rows must share to be columns of one foreach call."""
+    p, layout = row.p, (getattr(row.p, "device_mesh", None), getattr(row.p, "placements", None))
+    present = tuple(x is not None for x in row.slots)
+    return p.device, compute_dtype(p.dtype), layout, row.blocks.elementwise, present, tuple(row.flags.items())
+
+
 def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
-    budget = CHUNK_ON_CPU if rows[0].p.device.type == "cpu" else CHUNK_ON_ACCELERATOR
+    budget = _eager_chunk(rows[0].p)
     chunk: list[Row] = []
     used = 0
     for row in rows:

@@ -40,6 +40,7 @@ def projection_hyper(group: Mapping[str, Any], decay: float, blocks: Blocks) -> 
     delta, size = float(group["delta"]), max(blocks.size, 1)
     return {
         "guesses": guesses,
+        "whole": guesses,
         "projects": projects,
         "decays": decay != 0,
         "keep": 1 - decay * (ratio if projects else 1.0),

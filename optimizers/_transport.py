@@ -28,5 +28,5 @@ def step_and_transport(p: Tensor, m: Tensor, step: Any, blocks: Any, eps: float)
     after = (along + along_after) * step + before
     norm2 = after + eps
     p.add_(m * step)
-    m.mul_(after / norm2).sub_(p * along_after.div_(norm2))
+    m.mul_(after / norm2).addcmul_(p, along_after.div_(norm2), value=-1)
     return before.div_(norm2)

@@ -10,7 +10,7 @@ from torch.optim.optimizer import ParamsT
 from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Integer, Number
 from optimizers._math import TINY, Blocks, resolve
-from optimizers._paths import Row
+from optimizers._rows import Row
 from optimizers._slots import Slot
 from optimizers._whole import placed
 

@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 from optimizers._adam import corrected, denominator, update_moments
 from optimizers._base import BlockOptimizer, options
 from optimizers._math import Blocks
-from optimizers._paths import Row
+from optimizers._rows import Row
 from optimizers._slots import Slot
 from optimizers._whole import inverse_rms
 

@@ -11,7 +11,7 @@ from optimizers._adam import denominator
 from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Number, OrNone, check_partition_keys
 from optimizers._math import TINY, Blocks, resolve
-from optimizers._paths import Row
+from optimizers._rows import Row
 from optimizers._slots import Slot
 from optimizers._whole import global_norm
 

@@ -11,7 +11,7 @@ from optimizers._adam import decay_numbers
 from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Integer, Number
 from optimizers._math import Blocks
-from optimizers._paths import Row
+from optimizers._rows import Row
 from optimizers._slots import Slot
 
 FLOOR = 1e-15

@@ -111,6 +111,7 @@ class Nero(BlockOptimizer):
         return {
             "maximize": group["maximize"],
             "first": t == 1,
+            "whole": t == 1,
             "moves": lr != 0,
             "constrains": group["constraints"] and not blocks.elementwise,
             "one_minus_beta": 1 - beta,

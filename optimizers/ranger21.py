@@ -12,7 +12,7 @@ from optimizers._agc import clipped, clipping_numbers
 from optimizers._base import BlockOptimizer, options
 from optimizers._check import Check, Flag, Integer, Number, OrNone
 from optimizers._math import TINY, Blocks, rows
-from optimizers._paths import Row
+from optimizers._rows import Row
 from optimizers._slots import Slot
 from optimizers._whole import inverse_rms
 from optimizers.pnm import momentum_numbers
@@ -189,6 +189,7 @@ class Ranger21(BlockOptimizer):
             "maximize": group["maximize"],
             "centralizes": group["centralize_gradients"] and len(blocks.shape) > 1,
             "normalizes": group["normalize_gradients"] and entries > 2,
+            "whole": group["normalize_gradients"] and entries > 2,
             "decays": float(group["weight_decay"]) != 0,
             "pulls": float(group["norm_loss_factor"]) != 0,
             "smooths": group["use_softplus"],
