@@ -107,7 +107,6 @@ class Nero(BlockOptimizer):
     def hyper(self, group: Mapping[str, Any], t: int, blocks: Blocks) -> dict[str, float | bool]:
         """Return the numbers and flags of one parameter."""
         lr, beta = float(group["lr"]), float(group["beta"])
-        repeats = blocks.cut.length if blocks.cut is not None else 1  # of each neuron's norm, in Blocks.norm
         return {
             "maximize": group["maximize"],
             "first": t == 1,
@@ -120,14 +119,15 @@ class Nero(BlockOptimizer):
             "eps": float(group["eps"]) + TINY,  # so that eps=0 gives 0 / TINY = 0, not NaN, for zero gradients
             "size": blocks.size,
             "inverse_size": 1 / blocks.size,
-            "inverse_count": 1 / max(prod(blocks.shape) * repeats, 1),
+            "inverse_entries": 1 / max(blocks.size * prod(blocks.shape), 1),
         }
 
     @staticmethod
     def rule(p: Tensor, g: Tensor, v: Tensor, scale: Tensor, h: Any) -> None:
         """Update p, the second moment v, and once the scale in place."""
         if h.first:
-            mean = h.blocks.total(h.blocks.norm(p)).mul_(h.inverse_count)
+            # Over entries, because neurons have equal sizes, and a norm may be there once or for each entry.
+            mean = h.blocks.total((p * 0.0).add_(h.blocks.norm(p))).mul_(h.inverse_entries)
             scale.mul_(0.0).add_(mean).add_(mean.sign().neg().add_(1.0).mul_(0.01)).mul_(h.size)
         v.lerp_(h.blocks.dot(g, g), h.one_minus_beta)
         if h.moves:
