@@ -45,8 +45,17 @@ Replay = Callable[[fx.Node, Value], Value]
 """Applies one view node to another value of its input."""
 
 
+_SOURCE = "view_source"
+
+
 def view_source(node: fx.Node) -> fx.Node | None:
     """The input whose storage the result shares, by the operator's schema and the fake tensors' storages."""
+    if _SOURCE not in node.meta:  # several analyses ask, and the answer may cost a run of the operator
+        node.meta[_SOURCE] = _view_source(node)
+    return node.meta[_SOURCE]
+
+
+def _view_source(node: fx.Node) -> fx.Node | None:
     targets = written(node)
     if targets:
         return targets[0]
