@@ -12,11 +12,17 @@ from autogroup.capture import Capture, capture
 from autogroup.capture.inputs import as_call, describe, guess_inputs, with_batch_of_two, without_cache
 from autogroup.errors import CaptureError
 from autogroup.infer import infer
+from autogroup.progress import Progress, silent
 from autogroup.report import Report
 
 
 def analyze(
-    model: nn.Module, args: object = None, kwargs: dict[str, Any] | None = None, *, mode: str = "train"
+    model: nn.Module,
+    args: object = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    mode: str = "train",
+    progress: Progress = silent,
 ) -> Report:
     """Find out which parameters of a model are scale-invariant, over which blocks, and why.
 
@@ -25,6 +31,7 @@ def analyze(
         args: positional example inputs as a tuple, or a single tensor; only shapes and dtypes matter.
         kwargs: keyword example inputs. With neither, inputs are guessed from the model.
         mode: "train" for the training loss, "eval" for the model in evaluation.
+        progress: called as ``progress(stage, done, total)`` when a stage begins; ``print`` will do.
 
     Returns:
         The report, one entry per parameter.
@@ -40,6 +47,7 @@ def analyze(
         >>> report.parameters["0.weight"].channel_dims
         (0,)
     """
+    progress("capture", 0, 1)
     if args is None and kwargs is None:
         positional, keyword, origin = guess_inputs(model)
     else:
@@ -47,6 +55,7 @@ def analyze(
         origin = f"given: {describe(positional, keyword)}"
     keyword, cache_note = without_cache(model, positional, keyword)
     captured, batch_note = _capture_batch(model, positional, keyword, mode)
+    progress("analyze", 0, 1)
     report = infer(captured)
     about = {"method": captured.method, "mode": captured.mode, "inputs": origin}
     return replace(report, capture={**report.capture, **about, "notes": [*captured.notes, *cache_note, *batch_note]})

@@ -7,18 +7,20 @@ reading the file would run code; 130 interrupted; 141 the reader of the output w
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NoReturn
 
-from autogroup.commands import OK
-from autogroup.errors import AutogroupError, InputError, UntrustedError
+from autogroup.commands import INTERRUPTED, OK, UNREADABLE, report_failure
+from autogroup.readers.spelling import check_spelling
 
-UNREADABLE, REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 3, 130, 141
+BROKEN_PIPE = 141
 
 VERDICTS = ("invariant", "partial", "joint", "dead", "variant", "unknown", "unused")
 """Spelled out here so that ``--help`` needs no torch; a test holds it against ``report.VERDICTS``."""
@@ -41,6 +43,10 @@ _SOURCE = (
     "args) or (module, args, kwargs)), torchvision:NAME, timm:NAME, hf:CONFIG (a config.json or its folder); or a "
     "file: .pt2 of torch.export, TorchScript, a report of report.save, a pickled module (needs --trust), or tensors "
     "(needs --arch): .safetensors, the index of several, .pt .pth .bin .ckpt, a distributed checkpoint"
+)
+_PATTERN = (
+    "timm:'resnet*', torchvision:'*', hf:'configs/*', 'exports/*.pt2', a folder (all files in it that may be models), "
+    "or a SOURCE as inspect takes it"
 )
 _EPILOG = (
     "exit codes: 0 fine; 1 --verify refuted a claim, or lint found something; 2 bad usage or unreadable input; "
@@ -65,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch says so on its first import where numpy is missing; nothing here needs numpy.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         if arguments.command is None:
-            _parser().print_help(sys.stderr)
+            parser().print_help(sys.stderr)
             return UNREADABLE
         _survive_narrow_encodings()
-        code: int = import_module(f"autogroup.commands.{arguments.command}").run(arguments)
+        _check_source(arguments)
+        code: int = _imported(arguments.command).run(arguments)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse after --help, --version or a usage error
         return stop.code if isinstance(stop.code, int) else UNREADABLE
@@ -80,10 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if os.environ.get("AUTOGROUP_TRACEBACK"):
-            raise
-        _report_error(error)
-        return REFUSED if isinstance(error, UntrustedError) else UNREADABLE
+        return report_failure(error)
     return code
 
 
@@ -108,7 +112,13 @@ class _Version(argparse.Action):
         parser.exit(OK)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``docs/cli.md`` is made from it too.
+
+    Example:
+        >>> parser().parse_args(["inspect", "net.pt2"]).sources
+        ['net.pt2']
+    """
     parser = _Parser(
         prog="autogroup",
         description="Find which parameters of a PyTorch model are scale-invariant, and why.",
@@ -117,17 +127,63 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
 
-    inspect = commands.add_parser("inspect", help="print the verdict of every parameter", epilog=_EPILOG)
-    _add_source(inspect)
+    inspect = commands.add_parser(
+        "inspect",
+        help="print the verdict of every parameter",
+        description="Prints the verdict of every parameter; of tensors without --arch what there is. Of several "
+        "sources, one that fails does not stop the others.",
+        epilog=_EPILOG,
+    )
+    inspect.add_argument("sources", metavar="SOURCE", nargs="+", help=_SOURCE)
+    _add_reading(inspect)
     inspect.add_argument("--format", choices=("table", "tree", "json", "csv"), default="table", help="default: table")
     inspect.add_argument(
         "--only", action="append", choices=VERDICTS, metavar="VERDICT", help=f"show only: {', '.join(VERDICTS)}"
     )
     inspect.add_argument("--verify", action="store_true", help="also test every claim numerically on a float64 copy")
 
-    explain = commands.add_parser("explain", help="show what led to the verdict of one parameter", epilog=_EPILOG)
+    scan = commands.add_parser(
+        "scan",
+        help="print one row for each of many models",
+        description="Examines models in other processes; one that fails, crashes or takes too long is a row saying so. "
+        "Ctrl-C prints the rows that are done.",
+        epilog=_EPILOG,
+    )
+    scan.add_argument("patterns", metavar="PATTERN", nargs="+", help=_PATTERN)
+    _add_reading(scan)
+    scan.add_argument("--verify", action="store_true", help="also test every claim numerically on a float64 copy")
+    scan.add_argument(
+        "--jobs", type=_positive(int), default=1, metavar="N", help="processes, each of one thread; default: 1"
+    )
+    scan.add_argument(
+        "--timeout",
+        type=_positive(float),
+        default=600,
+        metavar="S",
+        help="seconds that one model may take; default: 600",
+    )
+    scan.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    scan.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write each row to FILE at once, as a line of JSON; models that are in FILE already are not repeated",
+    )
+    scan.add_argument("--retry", action="store_true", help="repeat the models whose row in FILE is an error")
+
+    explain = commands.add_parser(
+        "explain",
+        help="show what led to the verdicts of some parameters",
+        description="Shows the operators on the way from a parameter to the one that decided its verdict.",
+        epilog=_EPILOG,
+    )
     _add_source(explain)
-    explain.add_argument("parameter", metavar="PARAMETER", help="full name, e.g. layer1.0.conv1.weight")
+    explain.add_argument(
+        "parameters",
+        metavar="PARAMETER",
+        nargs="+",
+        help="full name such as layer1.0.conv1.weight, or a pattern such as 'layer1.*.weight'",
+    )
 
     graph = commands.add_parser(
         "graph",
@@ -154,13 +210,22 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument("--lock", metavar="FILE", help="compare with the plan in FILE; written if there is none yet")
     lint.add_argument("--update-lock", action="store_true", help="replace the plan in the --lock file")
 
-    commands.add_parser("demo", help="save a small model, inspect the file, train it a few steps")
+    commands.add_parser(
+        "demo",
+        help="save a small model, inspect the file, train it a few steps",
+        description="Saves a small model, inspects the file, and trains it a few steps with the groups.",
+    )
     return parser
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
-    """Add what every command that reads a model takes."""
+    """Add what every command that reads one model takes."""
     command.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    _add_reading(command)
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    """Add the options that say how models are read."""
     command.add_argument(
         "--input",
         action="append",
@@ -177,6 +242,26 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--mode", choices=("train", "eval"), help="default: train")
     command.add_argument("--trust", action="store_true", help="let code stored in a pickle file run")
+    command.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show on stderr how far the work is; by default only if stderr is a terminal",
+    )
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Return a parser of numbers above zero."""
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number above zero")
+        return number
+
+    return parse
 
 
 def parse_input(text: str) -> tuple[tuple[int, ...], str]:
@@ -198,14 +283,24 @@ def parse_input(text: str) -> tuple[tuple[int, ...], str]:
     return tuple(int(size) for size in match[1].split("x")), dtype
 
 
-def _report_error(error: Exception) -> None:
-    """Print an error in one line; one that was not raised on purpose also says what it is."""
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError) and "args=" in text:
-        text += " (on the command line: --input SHAPE[:DTYPE])"
-    if not isinstance(error, AutogroupError):
-        text = f"{type(error).__name__}: {text}"
-    print(f"autogroup: {text}", file=sys.stderr)
+def _imported(command: str) -> ModuleType:
+    """Import what runs a command, with torch; what stays anyway is no garbage to look for, then or later."""
+    first = "torch" not in sys.modules
+    if first:
+        gc.disable()
+    try:
+        return import_module(f"autogroup.commands.{command}")
+    finally:
+        if first:
+            gc.freeze()
+            gc.enable()
+
+
+def _check_source(arguments: argparse.Namespace) -> None:
+    """Answer at once if the only SOURCE is no file and no name: what comes next imports torch."""
+    sources = arguments.sources if "sources" in arguments else [arguments.source] if "source" in arguments else []
+    if len(sources) == 1:
+        check_spelling(sources[0])
 
 
 def _survive_narrow_encodings() -> None:

@@ -29,3 +29,13 @@ class GroupError(AutogroupError):
 
 class RuleError(AutogroupError):
     """A rule of this package failed on an operator: a fault of autogroup, never of the model."""
+
+
+def printable(text: str) -> str:
+    r"""Spell out what would move the cursor of a terminal: a name from a file may hold anything.
+
+    Example:
+        >>> print(printable("a\x1bb"))
+        a\x1bb
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from autogroup.capture import Capture
-from autogroup.errors import AutogroupError, InputError, LoadError
+from autogroup.errors import AutogroupError, CaptureError, InputError, LoadError
 from autogroup.infer import infer
+from autogroup.readers.spelling import ACCEPTED, check_spelling, exists, no_such_file
 from autogroup.report import Report
 from autogroup.tensors import TensorTable
 
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 # Readers are imported when a file is of their kind: together they import more than most files need.
 
-ACCEPTED = (
-    "a .pt2 file (torch.export), TorchScript, a report of report.save, tensors with --arch (.safetensors or its index, "
-    ".pt .pth .bin .ckpt, a distributed checkpoint), a pickled module (--trust), package.module:callable, "
-    "file.py:callable, torchvision:NAME, timm:NAME or hf:CONFIG"
-)
 NO_GRAPH = (
     "a state dict has names and shapes but no graph: give the architecture with --arch torchvision:NAME, timm:NAME, "
     "hf:CONFIG, package.module:callable or file.py:callable"
@@ -104,14 +100,8 @@ def load(source: str, *, trust: bool = False, arch: str | None = None) -> Loaded
         >>> load("torch.nn:Identity").label
         'torch.nn:Identity'
     """
-    if not source.strip():
-        raise LoadError(f"SOURCE is empty; accepted are {ACCEPTED}")
-    path = Path(source)
-    try:
-        exists = path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        exists = False
-    loaded = _load_file(path, trust) if exists else _load_name(source)
+    check_spelling(source)
+    loaded = _load_file(Path(source), trust) if exists(source) else _load_name(source)
     return loaded if arch is None else _with_architecture(loaded, arch)
 
 
@@ -124,6 +114,7 @@ def analyze_capture(capture: Capture, *, mode: str = "train") -> Report:
 
     Raises:
         InputError: ``mode`` is "eval" for a graph of training.
+        CaptureError: the graph contradicts itself.
 
     Example:
         >>> import tempfile, torch
@@ -132,16 +123,22 @@ def analyze_capture(capture: Capture, *, mode: str = "train") -> Report:
         >>> sorted(analyze_capture(load(str(path)).capture).parameters)
         ['bias', 'weight']
     """
-    if capture.mode == "eval" and mode == "train":
-        from autogroup.readers.exported_mode import as_in_training
+    try:
+        if capture.mode == "eval" and mode == "train":
+            from autogroup.readers.exported_mode import as_in_training
 
-        capture = as_in_training(capture)
-    if capture.mode != mode:
-        raise InputError(
-            f"the program was exported in mode {capture.mode}, which --mode cannot change: export the model again in "
-            "the other mode"
-        )
-    report = infer(capture)
+            capture = as_in_training(capture)
+        if capture.mode != mode:
+            raise InputError(
+                f"the program was exported in mode {capture.mode}, which --mode cannot change: export the model again "
+                "in the other mode"
+            )
+        report = infer(capture)
+    except AutogroupError:
+        raise
+    except Exception as error:  # the sizes and arguments in a file need not fit the operators
+        detail = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise CaptureError(f"the graph contradicts itself ({detail}): export the model again") from error
     about = {"method": capture.method, "mode": capture.mode, "notes": list(capture.notes)}
     return replace(report, capture={**report.capture, **about})
 
@@ -151,8 +148,7 @@ def _load_name(source: str) -> Loaded:
 
     found = read_model(source)
     if found is None:
-        hint = "name the callable too, as in file.py:callable" if source.endswith(".py") else f"accepted are {ACCEPTED}"
-        raise LoadError(f"{source!r}: no such file; {hint}")
+        raise no_such_file(source)
     return Loaded(source, LoadedModel(*found))
 
 
@@ -236,7 +232,10 @@ def _load_json(path: Path) -> Loaded:
 
 
 def _table_of(path: Path) -> TensorTable:
-    """Read one shard."""
+    """Read one shard; an index in its place could name more of them without end."""
+    with path.open("rb") as file:
+        if file.read(1) == b"{":
+            raise LoadError(f"{path}: a shard holds JSON instead of tensors: download it again")
     found = _load_by_content(path, trust=False).content
     if not isinstance(found, LoadedTensors):
         raise LoadError(f"{path}: a shard holds something else than tensors: download it again")

@@ -9,6 +9,12 @@ from typing import Any
 
 import torch
 
+DTYPES = {name: found for name, found in vars(torch).items() if isinstance(found, torch.dtype)}
+"""Name -> dtype. Names from files are looked up here: to ask torch for one that it lacks may import more of torch."""
+
+MAX_DIMS = 64
+"""Most axes that a tensor of torch can have."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -83,5 +89,5 @@ def item_size(dtype: str) -> int:
         >>> item_size("bfloat16"), item_size("float3")
         (2, 0)
     """
-    found = getattr(torch, dtype, None)
-    return found.itemsize if isinstance(found, torch.dtype) else 0
+    found = DTYPES.get(dtype)
+    return found.itemsize if found is not None else 0

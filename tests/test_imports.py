@@ -17,8 +17,8 @@ MAX_LINES = 400
 
 # A file may import only what stands below it; the files of a folder may import each other.
 LAYERS = """
-    __main__ cli commands demo load readers render lint lock api recipes certificate infer rules registry algebra report
-    groups symmetry partition tensors capture errors
+    __main__ cli commands demo load readers render lint lock scan api recipes certificate infer rules registry algebra
+    report groups symmetry partition tensors capture errors progress
 """.split()
 FOLDERS = {"commands", "readers", "render", "lint", "certificate", "infer", "rules", "algebra", "capture"}
 

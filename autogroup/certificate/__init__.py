@@ -22,6 +22,7 @@ from autogroup.certificate import twin as twins
 from autogroup.certificate.evidence import NOISE, Evidence, Point, Proof, Status
 from autogroup.certificate.rescaling import every_entry, one_copy, output_changes
 from autogroup.errors import GroupError
+from autogroup.progress import Progress, silent
 from autogroup.report import Report
 from autogroup.symmetry import Symmetry, scale_symmetry
 
@@ -93,6 +94,7 @@ def certify(
     rescale: bool = False,
     tolerance: float = 1e-9,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Certificate:
     """Test every claim of ``report`` numerically on a float64 copy of ``model``.
 
@@ -111,6 +113,7 @@ def certify(
         rescale: also multiply one random block per parameter by a random factor, a few times, and compare the outputs.
         tolerance: bound on |⟨w_b, g_b⟩| / (‖w_b‖‖g_b‖), unitless.
         seed: of every random choice.
+        progress: called as ``progress("certify", done, total)`` with the number of claims decided so far.
 
     Returns:
         A ``Certificate``: each claim is proved, refuted, or undecided (some block has no gradient at all).
@@ -137,14 +140,19 @@ def certify(
     mode = str(report.capture.get("mode", "train"))
     evidence = {name: Evidence.none(claim) for name, claim in claims.items()}
     dead = {name: 0.0 for name, p in report.parameters.items() if p.verdict == "dead"}
+    progress("certify", 0, len(claims))
     for number in range(_POINTS):
         samples = twins.euler_sample(model, positional, named, mode=mode, seed=seed + number)
         _check_fit(claims, samples)
         scale = _median_sensitivity(samples)
         dead = {name: max(most, _sensitivity(samples[name]) / scale) for name, most in dead.items()}
         at = Point(samples)
-        evidence = {n: e.update(claims[n], at, scale, tolerance) for n, e in evidence.items()}
-        if all(bool(e.decided.all()) for e in evidence.values()):
+        decided = 0
+        for name, claim in claims.items():
+            evidence[name] = evidence[name].update(claim, at, scale, tolerance)
+            decided += bool(evidence[name].decided.all())
+            progress("certify", decided, len(claims))
+        if decided == len(claims):
             break
     proofs = {name: e.proof(name, tolerance) for name, e in evidence.items()}
     if rescale and claims:

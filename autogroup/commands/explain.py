@@ -1,4 +1,4 @@
-"""``autogroup explain``: show what led to the verdict of one parameter."""
+"""``autogroup explain``: show what led to the verdicts of some parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from autogroup.commands.source import analyze_source
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the path of the parameter."""
+    """Print the path of each parameter."""
     _, report = analyze_source(arguments)
-    render.print_explanation(report, arguments.parameter)
+    for number, parameter in enumerate(render.find_parameters(report, arguments.parameters)):
+        print(end="\n" * (number > 0))
+        render.print_explanation(report, parameter.name)
     return OK

@@ -11,37 +11,43 @@ from autogroup import load
 from autogroup.capture import Capture
 from autogroup.errors import InputError, LoadError
 from autogroup.load import Loaded, LoadedModel, LoadedTensors
+from autogroup.progress import Progress, silent
+from autogroup.render.progress import shown
 from autogroup.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from autogroup.certificate import Certificate
 
-def load_source(arguments: argparse.Namespace) -> Loaded:
-    """Load the SOURCE as the options say; warn on stderr if that ran code from a file.
+
+def load_source(source: str, arguments: argparse.Namespace, progress: Progress = silent) -> Loaded:
+    """Load a SOURCE as the options say; warn on stderr if that ran code from a file.
 
     Raises:
         AutogroupError: whatever ``load`` raises.
     """
-    loaded = load.load(arguments.source, trust=arguments.trust, arch=arguments.arch)
+    progress("load", 0, 1)
+    loaded = load.load(source, trust=arguments.trust, arch=arguments.arch)
     if loaded.warning:
         print(f"autogroup: warning: {loaded.warning}", file=sys.stderr)
     return loaded
 
 
 def analyze_source(arguments: argparse.Namespace) -> tuple[Loaded, Report]:
-    """Load the SOURCE and analyze it as the options say.
+    """Load the one SOURCE and analyze it as the options say, and show how far that is.
 
     Raises:
         InputError: an exported program or a report was given inputs or another mode.
         LoadError: the file has no graph.
         AutogroupError: whatever ``load`` and ``analyze`` raise.
     """
-    loaded = load_source(arguments)
-    return loaded, report_of(loaded, arguments)
+    with shown(arguments.progress, arguments.source) as progress:
+        loaded = load_source(arguments.source, arguments, progress)
+        return loaded, report_of(loaded, arguments, progress)
 
 
-def report_of(loaded: Loaded, arguments: argparse.Namespace) -> Report:
+def report_of(loaded: Loaded, arguments: argparse.Namespace, progress: Progress = silent) -> Report:
     """Return the report of what was loaded; see ``analyze_source``."""
     match loaded.content:
         case Report() as report:
@@ -52,13 +58,14 @@ def report_of(loaded: Loaded, arguments: argparse.Namespace) -> Report:
         case Capture() as capture:
             if arguments.inputs:
                 raise InputError(f"{loaded.label}: the input sizes of an exported program are fixed; drop --input")
+            progress("analyze", 0, 1)
             report = _of_capture(loaded.label, capture, arguments.mode or "train")
         case LoadedModel(model=model):
             # Imported here, since an exported program does without: it imports the tracers.
             from autogroup import api
 
             args, kwargs = example_inputs(loaded, arguments)
-            report = api.analyze(model, args, kwargs, mode=arguments.mode or "train")
+            report = api.analyze(model, args, kwargs, mode=arguments.mode or "train", progress=progress)
     notes = [*report.capture.get("notes", ()), *loaded.notes]
     return replace(report, capture={**report.capture, "notes": notes}) if loaded.notes else report
 
@@ -68,6 +75,29 @@ def _of_capture(label: str, capture: Capture, mode: str) -> Report:
         return load.analyze_capture(capture, mode=mode)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
+
+
+def verify(loaded: Loaded, report: Report, arguments: argparse.Namespace, progress: Progress = silent) -> Certificate:
+    """Test every claim of a report on the model that it is of.
+
+    Raises:
+        LoadError: the source has no model that could run.
+        AutogroupError: whatever ``certify`` raises.
+    """
+    if loaded.model is None:
+        raise LoadError(
+            f"{loaded.label}: --verify runs the model, and an exported program or a report is read without one; name "
+            "the code instead, as in file.py:callable"
+        )
+    # Imported here: tables of files do without the model's forward and all that runs it.
+    from autogroup.capture.inputs import guess_inputs, without_cache
+    from autogroup.certificate import certify
+
+    args, kwargs = example_inputs(loaded, arguments)
+    if args is None and kwargs is None:
+        args, kwargs, _ = guess_inputs(loaded.model)
+    kwargs, _ = without_cache(loaded.model, args or (), kwargs or {})
+    return certify(loaded.model, report, args, kwargs, progress=progress)
 
 
 def example_inputs(

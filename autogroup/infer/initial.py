@@ -22,9 +22,12 @@ from autogroup.algebra.domain import Value
 from autogroup.algebra.labels import regroup, run_view
 from autogroup.capture import Capture
 from autogroup.capture.schema import operator_name
+from autogroup.errors import CaptureError
 
 SMALL = 4096
 """Parameters with at most this many entries start with one block per entry."""
+MAX_BLOCKS = 1 << 26
+"""A number for each takes half a gigabyte."""
 
 _CONV = ("conv1d", "conv2d", "conv3d")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -42,12 +45,21 @@ def initial_grid(node: fx.Node) -> Tensor:
 
     Args:
         node: placeholder of the parameter.
+
+    Raises:
+        CaptureError: the parameter may have more blocks than memory; a file can claim any shape.
     """
     shape = tuple(node.meta["val"].shape)
     if prod(shape) <= SMALL:
         return torch.arange(prod(shape)).view(shape)
     merged = _united_by_all(node, shape, {})
     sizes = [1 if d in merged else n for d, n in enumerate(shape)]
+    most = max(prod(sizes), *shape)
+    if most > MAX_BLOCKS:
+        raise CaptureError(
+            f"a parameter of shape {list(shape)} may have {most:,} blocks, more than the {MAX_BLOCKS:,} that are "
+            "followed: analyze the model with a smaller parameter in its place"
+        )
     return torch.arange(prod(sizes)).view(sizes)
 
 

@@ -6,6 +6,7 @@ and the values are not needed. So what else a checkpoint holds, such as the hype
 
 from __future__ import annotations
 
+import heapq
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,10 +17,14 @@ from typing import Any, cast
 from autogroup.errors import LoadError
 from autogroup.readers.archive import Archive
 from autogroup.readers.pickles import External, Made, Name, Pickle, PickleError, read_pickle, read_pickles
-from autogroup.tensors import TensorInfo, TensorTable, tensor
+from autogroup.tensors import MAX_DIMS, TensorInfo, TensorTable, tensor
 
 MAX_PICKLE = 64 << 20
 """Largest pickle that is read, in bytes: it describes tensors and does not hold them."""
+_MAX_TABLES = 32
+"""State dicts of one file that are kept, the largest ones; an optimizer may have one for every parameter."""
+_MAX_TEXT = 100
+"""Characters of a key, a dtype or a name that are kept: a pickle may repeat a long text in a few bytes."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_POSITION = 3
 """In the format before torch 1.6 the object follows a magic number, a version and a description of the machine."""
@@ -58,8 +63,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         LoadError: it is none of these, or damaged.
     """
     content = _open(path)
-    code = tuple(sorted(name for name in content.names if not _HARMLESS.fullmatch(name)))
-    found = sorted(_state_dicts(content.value), key=lambda item: -len(item[1]))
+    code = tuple(sorted(name[:_MAX_TEXT] for name in content.names if not _HARMLESS.fullmatch(name)))
+    found = heapq.nlargest(_MAX_TABLES, _state_dicts(content.value), key=lambda item: len(item[1]))
     tables: list[TensorTable] = []
     for where, tensors in found:
         others = [f"{other or 'the top level'} ({len(rest)})" for other, rest in found if other != where]
@@ -89,7 +94,7 @@ def read_distributed(folder: Path) -> TensorTable:
     entries: Any = content.state.get("state_dict_metadata")
     match entries:
         case dict():
-            tensors = [_stored(str(name), entry) for name, entry in entries.items()]
+            tensors = [_stored(name, entry) for name, entry in entries.items() if isinstance(name, str)]
         case _:
             raise LoadError(f"{file}: lists no tensors: copy the checkpoint again")
     return TensorTable("distributed checkpoint", tuple(t for t in tensors if t is not None))
@@ -102,19 +107,21 @@ def as_tensor(name: str, value: object) -> TensorInfo | None:
     match value:
         case Made(
             maker=Name(text="torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor"),
-            args=(External(key=("storage", Name(text=storage), str(key), *_)), offset, shape, stride, *_),
+            args=(External(key=("storage", Name(text=storage), str(key), *_)), int(offset), shape, stride, *_),
         ):
             kind = storage.removeprefix("torch.").removesuffix("Storage")
             dtype = _STORAGES.get(kind, kind)
         case Made(
             maker=Name(text="torch._utils._rebuild_tensor_v3"),
-            args=(External(key=("storage", _, str(key), *_)), offset, shape, stride, _, _, Name(text=text), *_),
+            args=(External(key=("storage", _, str(key), *_)), int(offset), shape, stride, _, _, Name(text=text), *_),
         ):
             dtype = text.removeprefix("torch.")
         case _:
             return None
     sizes = _sizes(shape)
-    return None if sizes is None else tensor(name, sizes, dtype, f"{key} {offset} {sizes} {_sizes(stride)}")
+    if sizes is None or not 0 <= offset < 1 << 63 or max(len(key), len(dtype)) > _MAX_TEXT:
+        return None
+    return tensor(name, sizes, dtype, f"{key} {offset} {sizes} {_sizes(stride)}")
 
 
 def _open(path: Path) -> Pickle:
@@ -154,7 +161,9 @@ def _state_dicts(root: object) -> Iterator[tuple[str, list[TensorInfo]]]:
         tensors = [found for key, inner in named.items() if (found := as_tensor(key, inner)) is not None]
         if tensors:
             yield where, tensors
-        stack += [(f"{where}.{key}".strip("."), inner) for key, inner in reversed(named.items())]
+        for key, inner in reversed(named.items()):
+            if isinstance(inner, dict):
+                stack.append((f"{where}.{key[:_MAX_TEXT]}".strip(".")[:_MAX_TEXT], cast("object", inner)))
 
 
 def _stored(name: str, entry: object) -> TensorInfo | None:
@@ -173,11 +182,11 @@ def _sizes(value: object) -> tuple[int, ...] | None:
     if not isinstance(value, (tuple, list)):
         return None
     sizes = tuple(cast("tuple[object, ...]", value))
-    plain = len(sizes) <= 64 and all(type(n) is int and 0 <= n < 1 << 63 for n in sizes)
+    plain = len(sizes) <= MAX_DIMS and all(type(n) is int and 0 <= n < 1 << 63 for n in sizes)
     return cast("tuple[int, ...]", sizes) if plain else None
 
 
 def _what(value: object) -> str:
     if isinstance(value, Made):
-        return f"an object of {value.name or 'an unknown class'}"
+        return f"an object of {value.name[:_MAX_TEXT] or 'an unknown class'}"
     return f"a {type(value).__name__}"

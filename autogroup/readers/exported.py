@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -45,7 +46,9 @@ def read_exported(path: Path) -> Capture:
             f"{SCHEMA_MAJOR}: save it again with a current torch.export.save"
         )
     try:
-        return GraphBuilder(stored.program["graph_module"], stored.weights, stored.constants).capture(version)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of dtypes that are new
+            return GraphBuilder(stored.program["graph_module"], stored.weights, stored.constants).capture(version)
     except UnsupportedError as error:
         raise LoadError(f"{path}: the exported program cannot be read: {error}") from error
     except Exception as error:  # a damaged graph fails wherever its first wrong part is used, in torch too

@@ -73,6 +73,18 @@ def read_transformers(path: Path) -> nn.Module:
     return _build(f"hf:{path}", lambda: (architecture or transformers.AutoModel.from_config)(config))
 
 
+def list_models(library: str) -> list[str]:
+    """Return the names of all models of a library.
+
+    Args:
+        library: "torchvision" or "timm".
+
+    Raises:
+        LoadError: it is missing or broken.
+    """
+    return _import({"torchvision": "torchvision.models"}.get(library, library), library).list_models()
+
+
 def _attribute(library: ModuleType, name: str) -> Any:
     """Return an attribute that the library imports when it is asked for, ``None`` if it has none of that name."""
     try:

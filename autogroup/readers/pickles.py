@@ -98,7 +98,7 @@ def read_pickles(stream: bytes) -> Iterator[Pickle]:
             raise
         except Exception as error:  # an instruction that does not fit the stack, in any of its ways
             raise PickleError(f"no pickle: {str(error).splitlines()[0] if str(error) else 'it ends early'}") from error
-        yield Pickle(value, tuple(dict.fromkeys(machine.names)))
+        yield Pickle(value, tuple(machine.names))
 
 
 class _Machine:
@@ -108,7 +108,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.names: list[str] = []
+        self.names: dict[str, Name] = {}
 
     def step(self, name: str, argument: Any) -> None:
         if name in _CONSTANTS:
@@ -136,8 +136,7 @@ class _Machine:
         return items
 
     def _name(self, text: str) -> None:
-        self.names.append(text)
-        self.stack.append(Name(text))
+        self.stack.append(self.names.setdefault(text, Name(text)))
 
     # --- one method per instruction, called by its name in pickletools ---
 
@@ -196,8 +195,7 @@ class _Machine:
         if isinstance(target, Made):
             return  # an object of a class that is a dict
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing a tuple walks through all it holds, however deep: such keys are taken as themselves.
-            target[key if isinstance(key, _PLAIN_KEYS) else External(key)] = value
+            target[key if _is_plain_key(key) else External(key)] = value
 
     def _global(self, argument: Any) -> None:
         self._name(str(argument).replace(" ", ".", 1))
@@ -244,7 +242,12 @@ class _Machine:
     _ext2 = _ext4 = _ext1
 
 
-_PLAIN_KEYS = (str, int, float, bytes, Name, type(None))
+def _is_plain_key(key: object) -> bool:
+    """Whether hashing a key is quick: a tuple or a large number is walked through, however deep or long it is."""
+    return key.bit_length() <= 64 if isinstance(key, int) else isinstance(key, _PLAIN_KEYS)
+
+
+_PLAIN_KEYS = (str, float, bytes, Name, type(None))
 _CONSTANTS = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),

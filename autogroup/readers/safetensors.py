@@ -11,7 +11,7 @@ from typing import Any
 
 from autogroup.errors import LoadError
 from autogroup.readers.archive import parse_json
-from autogroup.tensors import TensorInfo, TensorTable, item_size
+from autogroup.tensors import MAX_DIMS, TensorInfo, TensorTable, item_size
 
 MAX_HEADER = 100_000_000
 """Largest header in bytes, as the format's own library has it."""
@@ -63,7 +63,7 @@ def read_safetensors(path: Path) -> TensorTable:
 def _tensor(path: Path, name: str, entry: Any, room: int) -> TensorInfo:
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(start), int(end)]} if (
-            all(type(n) is int and n >= 0 for n in shape) and 0 <= start <= end
+            len(shape) <= MAX_DIMS and all(type(n) is int and 0 <= n < 1 << 63 for n in shape) and 0 <= start <= end
         ):
             pass
         case _:

@@ -7,6 +7,7 @@ as data and the code as text; the forward of the modules runs it operator by ope
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +22,17 @@ from autogroup.readers.checkpoint import MAX_PICKLE, as_tensor
 from autogroup.readers.pickles import External, Made, Name, PickleError, read_pickle
 from autogroup.readers.script_code import FLAG_POSITIONS, Program, baked_flag, dotted
 from autogroup.readers.script_operators import number
+from autogroup.tensors import DTYPES
 
 _MAX_CODE = 16 << 20
+_MAX_TOKENS = 400_000
+"""Names, numbers and signs in the code: Python's parser takes some five hundred bytes for each."""
+_TOKEN = re.compile(rb"\w+|[^\w\s]")
 _MAX_VALUES = 64 << 20
 """Bytes of buffers and constants that are read: tables of indices decide what a graph reads."""
 _MAX_NESTING = 100
+_MAX_PARTS = 500_000
+"""Plain values that are read in all; a module counts as fifty. A pickle may mean any number of them in a few bytes."""
 
 
 def read_script(path: Path) -> tuple[nn.Module, tuple[Tensor, ...] | None, tuple[str, ...]]:
@@ -97,6 +104,7 @@ class _Reader:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._room = _MAX_VALUES
+        self._parts = _MAX_PARTS
         self._modules: dict[int, Any] = {}
         self._parameters: dict[str, nn.Parameter] = {}
         self._classes: dict[str, ast.ClassDef] = {}
@@ -138,6 +146,7 @@ class _Reader:
         if id(made) in self._modules:
             return self._modules[id(made)]
         definition = self._classes[made.name]
+        self._count(50 + len(definition.body))
         module = self._modules[id(made)] = ScriptedModule(self._program, made.name)
         parameters, buffers = (_listed(definition, field) for field in ("__parameters__", "__buffers__"))
         for name, value in _finals(definition).items():
@@ -162,16 +171,23 @@ class _Reader:
 
     def _parameter(self, name: str, value: object) -> nn.Parameter:
         """Return a parameter on the meta device; one for all names of a tied one."""
+        self._count(10)
         info = as_tensor(name, value)
         assert isinstance(value, Made)
         if info is None:
             raise LoadError(f"{self._archive.path}: the parameter {name!r} is no plain tensor")
-        empty = torch.empty(info.shape, dtype=getattr(torch, info.dtype), device="meta")
+        empty = torch.empty(info.shape, dtype=DTYPES[info.dtype], device="meta")
         trains = bool(cast("tuple[Any, ...]", value.args)[4]) and empty.is_floating_point()
         return self._parameters.setdefault(info.storage, nn.Parameter(empty, requires_grad=trains))
 
+    def _count(self, parts: int) -> None:
+        self._parts -= parts
+        if self._parts < 0:
+            raise LoadError(f"{self._archive.path}: holds more modules and values than any model")
+
     def _value(self, value: object, folder: str, depth: int) -> Any:
         """Return a plain value: a number, a string, a tensor, or a container of such."""
+        self._count(1)
         if depth > _MAX_NESTING:
             raise LoadError(f"{self._archive.path}: its values are nested too deeply")
         match value:
@@ -199,10 +215,11 @@ class _Reader:
 
     def _tensor(self, made: Made, folder: str) -> Tensor:
         """Return a tensor with its values if they are few, else on the meta device."""
+        self._count(10)
         info = as_tensor("", made)
         args = cast("tuple[Any, ...]", made.args)
         assert info is not None
-        dtype: torch.dtype = getattr(torch, info.dtype)
+        dtype = DTYPES[info.dtype]
         storage, offset, _, stride = args[:4]
         key = cast("tuple[Any, ...]", storage.key)[2] if isinstance(storage, External) else ""
         member = self._archive.find(f"{folder}/{key}")
@@ -216,13 +233,16 @@ class _Reader:
     def _parse(self) -> dict[str, ast.FunctionDef]:
         """Parse all code files: methods and functions by their qualified names."""
         functions: dict[str, ast.FunctionDef] = {}
-        room = _MAX_CODE
+        room, tokens = _MAX_CODE, _MAX_TOKENS
         for member in self._archive.names:
             inner = member.partition("/")[2]
             if not (inner.startswith("code/") and inner.endswith(".py")):
                 continue
             text = self._archive.read(member, limit=room)
             room -= len(text)
+            tokens -= sum(1 for _ in _TOKEN.finditer(text))
+            if tokens < 0:
+                raise LoadError(f"{self._archive.path}: holds more TorchScript code than any model")
             prefix = inner.removeprefix("code/").removesuffix(".py").replace("/", ".")
             for node in _parsed(text, f"{self._archive.path}: {member}").body:
                 if isinstance(node, ast.FunctionDef):
@@ -239,7 +259,9 @@ def _parsed(text: bytes, where: str) -> ast.Module:
         warnings.simplefilter("ignore")  # about escapes in strings
         try:
             return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except (RecursionError, MemoryError) as error:  # the second one is what Python's parser says of deep nesting
+            raise LoadError(f"{where}: is nested too deeply to be TorchScript code: save it again") from error
+        except (SyntaxError, ValueError) as error:
             raise LoadError(f"{where}: is no TorchScript code ({type(error).__name__}): save it again") from error
 
 

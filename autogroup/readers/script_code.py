@@ -9,13 +9,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+from torch import Tensor
 
 from autogroup.errors import CaptureError
-from autogroup.readers.script_operators import call_operator, call_primitive
+from autogroup.readers.script_operators import call_operator, call_primitive, size_of
 
 MAX_STEPS = 2_000_000
-"""Statements that one forward may execute: a program need not end."""
+"""Statements, and values passed to calls, that one forward may have: a program need not end."""
+_STEPS_OF_OPERATOR = 200
+"""An operator on tensors takes as long as so many statements, and its node in the graph as much memory."""
 MAX_DEPTH = 200
 """Calls within one another."""
 
@@ -55,7 +59,7 @@ class Program:
         definition = self.functions.get(name)
         if definition is None:
             raise CaptureError(f"the TorchScript code calls {name}, which is not in the archive")
-        if self.depth == 0:
+        if self.depth == 0 and self.steps <= MAX_STEPS:  # what does not end is not tried again in another way
             self.steps = 0
         self.depth += 1
         try:
@@ -83,13 +87,21 @@ class Program:
 
     def _block(self, statements: list[ast.stmt], scope: Scope) -> _End:
         for statement in statements:
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise CaptureError(f"the TorchScript code does not end within {MAX_STEPS:,} statements")
+            self._step(1)
             end = self._statement(statement, scope)
             if end.reason:
                 return end
         return _ON
+
+    def _step(self, count: int) -> None:
+        self.steps += count
+        if self.steps > MAX_STEPS:
+            raise CaptureError(f"the TorchScript code does not end within {MAX_STEPS:,} statements")
+
+    def _sized(self, value: Any) -> Any:
+        """Return a value that is going to be walked through, as so many steps."""
+        self._step(size_of(value, MAX_STEPS))
+        return value
 
     def _statement(self, statement: ast.stmt, scope: Scope) -> _End:
         match statement:
@@ -109,7 +121,7 @@ class Program:
                     if end.reason:
                         return end
             case ast.For(target=target, iter=items, body=body):
-                for item in self._value(items, scope):
+                for item in _items(self._value(items, scope)):
                     self._assign(target, item, scope)
                     end = self._block(body, scope)
                     if end.reason:
@@ -125,7 +137,7 @@ class Program:
             case ast.Name(id=name):
                 scope.names[name] = value
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                for part, item in zip(parts, value, strict=True):
+                for part, item in zip(parts, _items(value), strict=True):
                     self._assign(part, item, scope)
             case ast.Attribute(value=owner, attr=name):
                 self._value(owner, scope).set(name, value)
@@ -157,9 +169,10 @@ class Program:
             case ast.List(elts=items):
                 return [self._value(item, scope) for item in items]
             case ast.Dict(keys=keys, values=values):
-                return {self._value(k, scope): self._value(v, scope) for k, v in zip(keys, values, strict=True) if k}
+                pairs = [(k, v) for k, v in zip(keys, values, strict=True) if k]
+                return {self._sized(self._value(k, scope)): self._value(v, scope) for k, v in pairs}
             case ast.Subscript(value=value, slice=index):
-                return self._value(value, scope)[self._value(index, scope)]
+                return self._value(value, scope)[self._sized(self._value(index, scope))]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self._value(operand, scope)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -186,11 +199,13 @@ class Program:
             return None
         if path == "isinstance":
             raise _unread(node)
-        args = tuple(self._value(a, scope) for a in node.args)
-        kwargs = {k.arg: self._value(k.value, scope) for k in node.keywords if k.arg}
+        args = self._sized(tuple(self._value(a, scope) for a in node.args))
+        kwargs = self._sized({k.arg: self._value(k.value, scope) for k in node.keywords if k.arg})
         if path == "getattr":
             return args[0].get(args[1])
         root, _, rest = path.partition(".")
+        if root in ("torch", "ops") and any(isinstance(a, Tensor) for a in args):
+            self._step(_STEPS_OF_OPERATOR)
         if root == "torch" and root not in scope.names:
             return call_operator(rest, self._in_mode(rest, node, args, scope.training), kwargs)
         if root == "ops":
@@ -248,6 +263,13 @@ def dotted(node: ast.expr) -> str:
         parts.append(node.attr)
         node = node.value
     return ".".join(reversed([*parts, node.id])) if isinstance(node, ast.Name) else ""
+
+
+def _items(value: Any) -> Any:
+    """Return what can be iterated over; a tensor is taken apart by an operator, which counts its parts."""
+    if not isinstance(value, (list, tuple, range, dict, str)):
+        raise CaptureError(f"the TorchScript code takes apart a {type(value).__name__}, which is not read here")
+    return cast("Any", value)
 
 
 def _unread(node: ast.AST) -> CaptureError:

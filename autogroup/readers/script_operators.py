@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverloadPacket
+from torch._ops import OpOverload, OpOverloadPacket
 
+from autogroup.capture.schema import schema_arguments
 from autogroup.errors import CaptureError
 
 _SCALAR_TYPES = (
@@ -27,7 +28,10 @@ _FACTORIES = frozenset(
 )
 """Operators that need no tensor. All others that have none are refused: some of them open files."""
 _MAX_ITEMS = 1_000_000
-"""Tensors that one operator may return, and items that a list may have."""
+"""Items that a list, a text or a range may have."""
+_MAX_BITS = 4096
+_MAX_PARTS = 10_000
+"""Tensors that one operator may return."""
 
 
 def call_operator(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -43,7 +47,7 @@ def call_operator(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         Traceback (most recent call last):
         autogroup.errors.CaptureError: the TorchScript code calls torch.from_file, which is not read here; ...
     """
-    has_tensor = any(isinstance(value, Tensor) for value in _flat((*args, *kwargs.values())))
+    has_tensor = any(isinstance(value, Tensor) for value in _flat((args, tuple(kwargs.values()))))
     of_container = bool(args) and isinstance(args[0], (list, dict, str))
     if name in _OF_PLAIN and (of_container or not has_tensor):
         return _OF_PLAIN[name](*args)
@@ -57,7 +61,10 @@ def call_operator(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     packet = getattr(torch.ops.aten, name, None)
     if not isinstance(packet, OpOverloadPacket) or not _is_dispatched(packet):
         raise _refused(f"torch.{name}")
-    if name in ("unbind", "split", "chunk", "tensor_split") and max(cast("Tensor", args[0]).shape) > _MAX_ITEMS:
+    # Told from the schemas, not from what the code passes: torch.from_file(path, True, n, out=x) makes a file.
+    if name not in _FACTORIES and not any(_takes_tensor(getattr(packet, o)) for o in packet.overloads()):
+        raise _refused(f"torch.{name}")
+    if any(_returns_list(getattr(packet, o)) for o in packet.overloads()) and _longest(args) > _MAX_PARTS:
         raise _refused(f"torch.{name} into so many parts")
     return packet(*args, **kwargs)
 
@@ -70,6 +77,34 @@ def call_primitive(name: str, args: tuple[Any, ...]) -> Any:
     if found is None:
         raise _refused(name)
     return found(*args)
+
+
+def size_of(value: Any, most: int) -> int:
+    """Return what it takes to walk through a value, or more than ``most`` if it takes more.
+
+    Args:
+        value: a plain value, a container, or a tensor.
+        most: where to stop: a list that holds a list twice, which holds one twice, soon has more parts than atoms.
+
+    Example:
+        >>> size_of([1, [2, 3], "x" * 64], 100)
+        13
+    """
+    size, stack = 0, [value]
+    while stack and size <= most:
+        part = stack.pop()
+        size += 1
+        if isinstance(part, (list, tuple)):
+            stack += cast("list[Any]", part)
+        elif isinstance(part, dict):
+            stack += [*cast("dict[Any, Any]", part), *cast("dict[Any, Any]", part).values()]
+        elif isinstance(part, str):
+            size += len(part) // 8
+        elif isinstance(part, int):
+            size += part.bit_length() // 64
+        elif isinstance(part, range):
+            size += min(most, max(0, (part.stop - part.start) // part.step))
+    return size
 
 
 def number(value: Any) -> Any:
@@ -85,6 +120,18 @@ def number(value: Any) -> Any:
 def _is_dispatched(packet: OpOverloadPacket) -> bool:
     names = (getattr(packet, overload).name() for overload in packet.overloads())
     return any(torch._C._dispatch_has_kernel(name) for name in names)  # pyright: ignore[reportPrivateUsage]
+
+
+def _takes_tensor(overload: OpOverload) -> bool:
+    return any("Tensor" in str(a.type) and not a.is_out for a in schema_arguments(overload))
+
+
+def _returns_list(overload: OpOverload) -> bool:
+    return any("List[Tensor]" in str(r.type) for r in overload._schema.returns)  # pyright: ignore[reportPrivateUsage]
+
+
+def _longest(args: tuple[Any, ...]) -> int:
+    return max((n for value in args if isinstance(value, Tensor) for n in value.shape), default=0)
 
 
 def _refused(what: str) -> CaptureError:
@@ -121,13 +168,17 @@ def _code_of(x: Tensor) -> int:
 
 
 def _repeat(items: Any, times: Any) -> Any:
-    if isinstance(items, list) and len(cast("list[Any]", items)) * int(times) > _MAX_ITEMS:
+    if len(items) * int(times) > _MAX_ITEMS:
         raise _refused("for a list of so many items")
     return items * times
 
 
 def _multiply(a: Any, b: Any) -> Any:
-    return _repeat(a, b) if isinstance(a, list) else a * b
+    if isinstance(a, (list, str, tuple)):
+        return _repeat(a, b)
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() + b.bit_length() > _MAX_BITS:
+        raise _refused("for a product of so large numbers")
+    return a * b
 
 
 def _divide(a: Any, b: Any, rounding: str | None = None) -> Any:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from autogroup.report import ParameterReport
@@ -25,9 +26,17 @@ STYLES = {
     "unused": "bright_black",
 }
 
+_CONTROLS = dict.fromkeys((*range(10), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+"""All but the end of a line; some of them move the cursor of a terminal, or rename its window."""
+
 
 class PipeConsole(Console):
-    """A console that lets a broken pipe reach the caller instead of ending the process by itself."""
+    """A console for text from anywhere, which lets a broken pipe reach the caller instead of ending the process."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render with a mark in place of every control character: a name from a file may hold some."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(_CONTROLS), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Raise the error that rich is handling."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,30 +43,49 @@ def filtered(report: Report, only: Iterable[str] | None) -> Report:
     )
 
 
-def to_json(report: Report, *, certificate: dict[str, Any] | None = None) -> str:
-    """Return what ``Report.from_dict`` reads back; a certificate is added under its own key.
+def to_json(report: Report, *, certificate: dict[str, Any] | None = None, source: str | None = None) -> str:
+    """Return what ``Report.from_dict`` reads back; a certificate and a source are added under keys of their own.
 
     Example:
         >>> Report.from_dict(json.loads(to_json(Report({})))) == Report({})
         True
     """
-    data = report.to_dict()
+    data = ({} if source is None else {"source": source}) | report.to_dict()
     if certificate is not None:
         data["certificate"] = certificate
     return json.dumps(data, indent=1)
 
 
-def to_csv(report: Report) -> str:
+def to_csv(report: Report, *, source: str | None = None, header: bool = True) -> str:
     """Return a header and one line per parameter; lists are joined with ``;``, absent values are empty.
+
+    Args:
+        report: what ``analyze`` returned.
+        source: fills a first column, for the lines of several reports below each other.
+        header: whether the names of the columns come first.
 
     Example:
         >>> print(to_csv(Report({})))
         name,shape,elements,verdict,partition,channel_dims,channel_groups,rows,role,norms,partners,aliases,trainable,eps,reason
     """
+    return csv_text(COLUMNS, map(_row, report.parameters.values()), source=source, header=header)
+
+
+def csv_text(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, source: str | None = None, header: bool = True
+) -> str:
+    """Return the columns of some rows as CSV without a last newline; what a row lacks is empty.
+
+    Example:
+        >>> csv_text(("a", "b"), [{"a": 1}], source="x").splitlines()
+        ['source,a,b', 'x,1,']
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_row(parameter)[column] for column in COLUMNS] for parameter in report.parameters.values())
+    first = () if source is None else ("source",)
+    writer = csv.DictWriter(text, (*first, *columns), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows({"source": source, **row} if first else row for row in rows)
     return text.getvalue().removesuffix("\n")
 
 

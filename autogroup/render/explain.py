@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import TextIO
 
 from rich.console import Console
@@ -42,6 +44,26 @@ def find_parameter(report: Report, name: str) -> ParameterReport:
     close = list(dict.fromkeys([*difflib.get_close_matches(name, known, n=5, cutoff=0.5), *inside]))[:5]
     hint = f"close matches: {', '.join(close)}" if close else f"it has {plural(len(known), 'parameter')}"
     raise AutogroupError(f"the model has no parameter {name!r}; {hint}")
+
+
+def find_parameters(report: Report, patterns: Iterable[str]) -> tuple[ParameterReport, ...]:
+    """Return the parameters that names and shell patterns such as ``layer1.*.weight`` stand for, in model order.
+
+    Raises:
+        AutogroupError: there is none that one of them stands for; the message lists close matches.
+
+    Example:
+        >>> report = Report({n: ParameterReport(n, (4,), "variant", "") for n in ("a.bias", "b.weight", "b.bias")})
+        >>> [p.name for p in find_parameters(report, ["*.bias", "b.bias"])]
+        ['a.bias', 'b.bias']
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = {
+            p.name for p in report.parameters.values() if any(fnmatchcase(n, pattern) for n in (p.name, *p.aliases))
+        }
+        found |= matching or {find_parameter(report, pattern).name}
+    return tuple(p for p in report.parameters.values() if p.name in found)
 
 
 def print_explanation(report: Report, name: str, *, console: Console | None = None, file: TextIO | None = None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
 from rich.table import Table
 from rich.text import Text
 
-from autogroup.render.console import make_console, plural, shape_text
+from autogroup.render.console import elements, make_console, plural, shape_text
+from autogroup.render.data import COLUMNS, csv_text
 from autogroup.tensors import TensorTable
 
 
@@ -32,25 +31,30 @@ def print_tensors(table: TensorTable) -> None:
         console.print(Text(f"note: {note}"))
 
 
-def tensors_to_json(table: TensorTable) -> str:
-    """Return the table as JSON.
+def tensors_to_json(table: TensorTable, *, source: str | None = None) -> str:
+    """Return the table as JSON; a source is added under a key of its own.
 
     Example:
         >>> json.loads(tensors_to_json(TensorTable("safetensors", ())))["totals"]
         {'tensors': 0, 'elements': 0, 'bytes': 0}
     """
-    return json.dumps(table.to_dict(), indent=1)
+    return json.dumps(({} if source is None else {"source": source}) | table.to_dict(), indent=1)
 
 
-def tensors_to_csv(table: TensorTable) -> str:
-    """Return one line per tensor under a line of column names.
+def tensors_to_csv(table: TensorTable, *, source: str | None = None, header: bool = True) -> str:
+    """Return one line per tensor under a line of column names; among those of reports with their columns.
+
+    Args:
+        table: the tensors.
+        source: ``None``, or what fills the first column where the lines of several reports and files follow.
+        header: whether the names of the columns come first.
 
     Example:
         >>> tensors_to_csv(TensorTable("safetensors", ()))
         'name,shape,dtype,bytes'
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "shape", "dtype", "bytes"))
-    writer.writerows((t.name, shape_text(t.shape), t.dtype, t.bytes) for t in table.tensors)
-    return text.getvalue().rstrip("\n")
+    rows = [{"name": t.name, "shape": shape_text(t.shape), "dtype": t.dtype, "bytes": t.bytes} for t in table.tensors]
+    if source is None:
+        return csv_text(("name", "shape", "dtype", "bytes"), rows, header=header)
+    rows = [{"name": t.name, "shape": shape_text(t.shape), "elements": elements(t.shape)} for t in table.tensors]
+    return csv_text(COLUMNS, rows, source=source, header=header)

@@ -136,3 +136,19 @@ def test_inverse_root_of_many_and_of_singular_matrices() -> None:
     torch.testing.assert_close(got, torch.stack([torch.eye(3) / 2, torch.eye(3) * 100]))
     assert matrix_inverse_root(torch.zeros(2, 2), 4).isfinite().all()
     assert matrix_inverse_root(torch.eye(2, dtype=torch.bfloat16), 2).dtype == torch.bfloat16
+
+
+def test_agc_divides_by_no_less_than_1e_6() -> None:
+    gradient = torch.tensor([3e-7, -4e-7], dtype=torch.float64)  # norm 5e-7, above the limit 1e-8
+    clipped = agc(torch.zeros(2, dtype=torch.float64), gradient, clipping=0.01, agc_eps=1e-6)
+    torch.testing.assert_close(clipped, gradient * 0.01, rtol=1e-12, atol=0)
+
+
+def test_what_is_too_small_is_left_alone() -> None:
+    kernel, matrix, row = (torch.randn(shape, dtype=torch.float64) for shape in ((3, 2, 2, 2), (3, 2), (3,)))
+    assert torch.equal(centralize_gradient(kernel, gc_conv_only=True), centralize_gradient(kernel))
+    assert centralize_gradient(matrix, gc_conv_only=True) is matrix
+    torch.testing.assert_close(normalize_gradient(matrix, use_channels=True).std(1), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(normalize_gradient(row).std(), torch.tensor(1.0, dtype=torch.float64))
+    assert normalize_gradient(row[:2]) is not None
+    assert torch.equal(normalize_gradient(row[:2]), row[:2])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
+from optimizers import Nero
 from tests.optimizers import problem
 from tests.optimizers.cases import OptimizerCase
 
@@ -50,3 +51,11 @@ def test_scale_equivariance(case: OptimizerCase, impl: str, alpha: float, group:
         ends.append(p.detach() / scale)
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-9, atol=1e-11)
     assert not torch.allclose(ends[0], torch.tensor(problem.initial("conv"))), "nothing moved"
+
+
+@pytest.mark.parametrize("row", [[1.0, -1.0], [1.0, 0.0], [2.0, 0.0]])
+def test_nero_constrains_what_violates_the_norm_or_the_mean(row: list[float]) -> None:
+    p = Parameter(torch.tensor([row, [0.5**0.5, -(0.5**0.5)]], dtype=torch.float64))
+    Nero([p])
+    torch.testing.assert_close(p.sum(1), torch.zeros(2, dtype=torch.float64))
+    torch.testing.assert_close(p.norm(dim=1), torch.ones(2, dtype=torch.float64))

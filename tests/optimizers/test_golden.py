@@ -3,8 +3,8 @@
 Every trajectory runs on every path that its optimizer has. Half of the seconds that compiling takes are spent by the
 C++ compiler, and a whole set has some 350 graphs: a quarter of an hour. So on the compiled path every trajectory is
 traced by Dynamo into one graph per layout, with symbolic sizes, and these graphs run as they are; that covers all that
-is ours (layouts, numbers as tensors, flags, phases). Inductor's code runs for the first trajectory of each algorithm,
-and for all of them with AUTOGROUP_INDUCTOR=1.
+is ours (layouts, numbers as tensors, flags, phases). Inductor's code runs for the first trajectory of each rule, and
+for all of them with AUTOGROUP_INDUCTOR=1.
 """
 
 import os
@@ -18,7 +18,7 @@ from optimizers import _compile
 from tests.optimizers.recorded import INDEX, arrays, build, difference, inputs, resolve, set_gradients, stray
 
 TRAJECTORIES = [case for case in INDEX["cases"] if case["kind"] == "fixed_grads" and "base" not in case]
-FIRST = {case["algorithm"]: case["id"] for case in reversed(TRAJECTORIES)}
+FIRST = {resolve(case)[0].rule: case["id"] for case in reversed(TRAJECTORIES)}
 
 
 def on(*paths: str) -> list[Any]:

@@ -102,3 +102,13 @@ def test_closure_makes_the_graph() -> None:
     assert optimizer.step(closure).item() == 3.0
     optimizer.zero_grad()
     assert (p < 1).all()
+
+
+def test_a_gradient_that_depends_on_something_else_only_has_no_curvature() -> None:
+    p, other = Parameter(torch.ones(2)), torch.tensor(3.0, requires_grad=True)
+    optimizer = AdaHessian([p])
+    (p.sum() * other).backward(create_graph=True)
+    optimizer.step()
+    optimizer.zero_grad()
+    other.grad = None
+    assert second_moment(optimizer, p).tolist() == [0.0, 0.0]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from optimizers._math import Blocks, resolve, spread
 from optimizers._slots import Slot
+from optimizers._whole import global_norm, inverse_rms
 from tests.optimizers.oracles.blocks import block_size, inner, labels
 
 
@@ -83,6 +84,7 @@ def test_nothing_to_group_is_elementwise(shape: tuple[int, ...], dims: tuple[int
         ((4, 3), (0, 0), None, "twice"),
         ((4, 3), (0, -2), None, "twice"),
         ((4, 3), (0,), 3, "divide dim 0"),
+        ((), (0,), 2, "divide dim 0"),
         ((4, 3), (1, 0), 2, "divide dim 1"),
         ((4, 3), (), 2, "needs a dim"),
         ((4, 3), None, 2, "needs a dim"),
@@ -91,3 +93,21 @@ def test_nothing_to_group_is_elementwise(shape: tuple[int, ...], dims: tuple[int
 def test_what_does_not_fit_is_refused(shape: Any, dims: Any, groups: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve(shape, dims, groups)
+
+
+def test_one_piece_is_no_cut() -> None:
+    assert resolve((4, 3, 2), (0, 1), 1) == resolve((4, 3, 2), (1,), None)
+    assert resolve((4, 3, 2), (0, 1), 4) == resolve((4, 3, 2), (0, 1), None)
+
+
+def test_numbers_of_one_tensor_and_of_none() -> None:
+    x = torch.tensor([3.0, -4.0], dtype=torch.float64)
+    assert global_norm([x]) == 5.0
+    assert inverse_rms([x * x], [4.0]) == 1 / 50**0.5
+    assert inverse_rms([torch.zeros(3)], [1.0]) == 0.0
+    assert global_norm([]) == inverse_rms([], []) == 0.0
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    assert global_norm([torch.full((3,), 300.0, dtype=torch.float16)] * 4).dtype == torch.float32
+    assert global_norm([torch.full((4,), 40000.0, dtype=torch.float16)]) == 80000.0

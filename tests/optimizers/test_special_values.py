@@ -1,8 +1,12 @@
-"""Only zero switches anything off: no other value of an option is special."""
+"""Only zero switches anything off: no other value of an option is special, and options act without each other."""
+
+from typing import Any
 
 import pytest
 import torch
+from torch.nn import Parameter
 
+from optimizers import SGD_GC, SGDMRT, SGDP, Lamb, Ranger
 from tests.optimizers import problem
 from tests.optimizers.cases import Config, OptimizerCase
 
@@ -26,3 +30,35 @@ def test_one_is_an_ordinary_value(case: OptimizerCase, config: Config, option: s
         for name, p in at_one.items():
             assert p.isfinite().all()
             torch.testing.assert_close(p, nearby[name], rtol=1e-6, atol=1e-8, msg=name)
+
+
+@pytest.mark.parametrize("cls", [SGDMRT, SGDP])
+@pytest.mark.parametrize(("options", "part"), [({"dampening": 0.5}, 0.5), ({}, 1.0)])
+def test_dampening_acts_without_momentum(cls: Any, options: dict[str, float], part: float) -> None:
+    p = Parameter(torch.ones(2, dtype=torch.float64))
+    optimizer = cls([p], lr=0.1, **options)
+    p.grad = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    optimizer.step()
+    torch.testing.assert_close(p, 1 - part * 0.1 * p.grad)
+
+
+@pytest.mark.parametrize("cls", [SGD_GC, Ranger])
+def test_a_centralized_row_of_one_entry_does_not_move(cls: Any) -> None:
+    p = Parameter(torch.ones(3, 1))
+    optimizer = cls([p], lr=0.1)
+    for _ in range(8):
+        p.grad = torch.tensor([[1.0], [2.0], [-3.0]])
+        optimizer.step()
+    assert torch.equal(p, torch.ones(3, 1))
+
+
+@pytest.mark.parametrize(("norm", "divisor"), [(0.5, 1.0), (1.5, 1.5), (3.0, 3.0)])
+def test_lamb_bounds_the_norm_of_all_gradients(norm: float, divisor: float) -> None:
+    ends = []
+    for bound, scale in ((1.0, 1.0), (None, 1 / divisor)):
+        p = Parameter(torch.ones(2, dtype=torch.float64))
+        optimizer = Lamb([p], lr=0.1, eps=1.0, max_grad_norm=bound)
+        p.grad = scale * norm * torch.tensor([0.6, -0.8], dtype=torch.float64)
+        optimizer.step()
+        ends.append(p.detach())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-12, atol=0)

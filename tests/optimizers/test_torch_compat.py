@@ -175,7 +175,8 @@ def test_order_of_groups_does_not_matter(case: OptimizerCase, config: Config, im
         for t in range(4):
             problem.step(optimizer, params, t)
         ends.append(problem.snapshot(optimizer, params))
-    problem.assert_same(ends[1], ends[0])
+    rtol = case.tol.get("paths", (0.0, ""))[0]  # small tensors share a vector, in which each has another place
+    problem.assert_same(ends[1], ends[0], rtol=rtol, atol=rtol / 100)
 
 
 def test_default_device_does_not_move_the_step_count(case: OptimizerCase) -> None:

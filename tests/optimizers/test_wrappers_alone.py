@@ -316,3 +316,31 @@ def test_wrappers_around_lbfgs() -> None:
         for _ in range(3):
             losses.append(optimizer.step(closure).item())
         assert losses[-1] < losses[0]
+
+
+def test_sam_goes_downhill_where_the_optimizer_inside_goes_up() -> None:
+    ends = []
+    for sign in (1.0, -1.0):
+        p = Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+        optimizer = SAM([p], torch.optim.SGD, rho=0.5, lr=0.1, maximize=sign < 0)
+
+        def closure(p: Parameter = p, optimizer: Any = optimizer, sign: float = sign) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = sign * p.pow(4).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+        ends.append(p.detach())
+    assert torch.equal(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("zero_grad", [False, True])
+def test_the_halves_of_sam_clear_gradients_only_when_told(zero_grad: bool) -> None:
+    p = Parameter(torch.ones(2))
+    optimizer = SAM([p], torch.optim.SGD, lr=0.1)
+    for half in (optimizer.first_step, optimizer.second_step):
+        p.square().sum().backward()
+        half(zero_grad=zero_grad)
+        assert (p.grad is None) == zero_grad
