@@ -88,7 +88,7 @@ def size_of(value: Any, most: int) -> int:
 
     Example:
         >>> size_of([1, [2, 3], "x" * 64], 100)
-        13
+        14
     """
     size, stack = 0, [value]
     while stack and size <= most:
