@@ -47,19 +47,20 @@ def initial_grid(node: fx.Node) -> Tensor:
         node: placeholder of the parameter.
 
     Raises:
-        CaptureError: the parameter may have more blocks than memory; a file can claim any shape.
+        CaptureError: an axis is longer than memory allows; a file can claim any shape.
     """
     shape = tuple(node.meta["val"].shape)
     if prod(shape) <= SMALL:
         return torch.arange(prod(shape)).view(shape)
     merged = _united_by_all(node, shape, {})
     sizes = [1 if d in merged else n for d, n in enumerate(shape)]
-    most = max(prod(sizes), *shape)
-    if most > MAX_BLOCKS:
+    if max(shape) > MAX_BLOCKS:
         raise CaptureError(
-            f"a parameter of shape {list(shape)} may have {most:,} blocks, more than the {MAX_BLOCKS:,} that are "
-            "followed: analyze the model with a smaller parameter in its place"
+            f"a parameter of shape {list(shape)} has an axis longer than the {MAX_BLOCKS:,} entries that are followed: "
+            "analyze the model with a smaller parameter in its place"
         )
+    while prod(sizes) > MAX_BLOCKS:  # coarser blocks to begin with: what is claimed stays true
+        sizes[sizes.index(max(sizes))] = 1
     return torch.arange(prod(sizes)).view(sizes)
 
 
