@@ -36,6 +36,7 @@ SEEDS_WITH_PICKLES = (
     *("lightning.ckpt", "module.pt", "old_module.pt"),
 )
 SECONDS = 10.0
+"""Of the processor; a process that does not answer is killed after six times as long."""
 MEMORY = 200 << 20
 _INTERNAL = re.compile(r"autogroup: [A-Za-z_]\w*: ")
 """How the command line says that it did not foresee an error: the name of its class stands in front."""
@@ -77,7 +78,7 @@ def worker(seeds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     warmup += [
         ["graph", good[0], "-o", "-", "--format", form] for form in ("html", "dot", "mermaid", "graphml", "json")
     ]
-    process = Worker(tmp_path_factory.mktemp("sandbox"), warmup, 2 * SECONDS)
+    process = Worker(tmp_path_factory.mktemp("sandbox"), warmup, 6 * SECONDS)
     yield process
     process.stop()
 
